@@ -1,0 +1,8 @@
+"""The one exception that means "the user's input is wrong": shown as one line, exit code 2, never as a traceback.
+
+`eval/` imports nothing of `della/`, so it has its own; the scripts treat both alike.
+"""
+
+
+class InputError(ValueError):
+    """What is wrong, where, and what to write instead, in one line."""

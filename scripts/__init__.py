@@ -1,0 +1,1 @@
+"""Entry points, thin: each is run as `python -m scripts.<name>`."""
