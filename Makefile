@@ -1,0 +1,75 @@
+# DELLA-Merging: everything a user runs. `make help` lists the targets and the variables.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+DEVICE  ?= auto
+EXPERTS ?= tiny
+SWEEP   ?= main_table
+JUDGE   ?= rules
+SELECT  ?= dev
+LAUNCHER ?= local
+SEEDS   ?= 0
+VENV    := .venv
+PY      := $(VENV)/bin/python
+ENGINE  ?= $(shell cat $(VENV)/engine 2>/dev/null || echo vllm)
+RUN      = experts=$(EXPERTS) judge=$(JUDGE) engine=$(ENGINE) select=$(SELECT)
+
+.PHONY: help setup reproduce test checks experts sweep tables bench clean peers lint
+
+help: ## list the targets and the variables
+	@echo "targets:"; grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s'|'
+	@echo "variables, as in make reproduce EXPERTS=tiny:"
+	@printf '  %-9s %s\n' EXPERTS "family of experts, a file of configs/experts ($(EXPERTS))" \
+	  SWEEP "which sweep, a file of configs/sweep ($(SWEEP))" JUDGE "judge of AlpacaEval, a file of configs/judge ($(JUDGE))" \
+	  SELECT "where hyperparameters are chosen: dev, or test as the paper did ($(SELECT))" \
+	  ENGINE "what generates: vllm or hf ($(ENGINE))" SEEDS "training seeds for make experts, as 0,1,2 ($(SEEDS))" \
+	  LAUNCHER "who runs a sweep's workers, a file of configs/hydra/launcher ($(LAUNCHER))" \
+	  DEVICE "which environment to install: cpu, cuda or auto ($(DEVICE))" PYTHON "the Python 3.11 to build it with ($(PYTHON))"
+
+setup: $(VENV)/ready ## install the environment into .venv (seconds when it is there)
+
+$(VENV)/ready: requirements/install.sh $(wildcard requirements/*.txt)
+	@requirements/install.sh $(VENV) $(PYTHON) $(DEVICE)
+
+reproduce: setup ## make the experts, run the main table's sweep, print Table 1 beside the paper's
+	@$(MAKE) experts
+	@$(MAKE) sweep
+	@$(MAKE) tables
+
+experts: setup ## make or fetch the family of experts
+	@$(PY) -m scripts.experts experts=$(EXPERTS) seeds=[$(SEEDS)]
+
+sweep: setup ## run one sweep; done runs are skipped
+	@$(PY) -m scripts.run -m sweep=$(SWEEP) hydra/launcher=$(LAUNCHER) $(RUN)
+
+tables: setup ## print and write the tables and figures of a sweep
+	@$(PY) -m scripts.report sweep=$(SWEEP) $(RUN)
+
+test: setup peers ## the test suite, heavy tests at small counts
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
+
+lint: setup ## format, lint and types
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+checks: setup peers lint ## lint, types and every test at its full count; writes a dated report
+	@mkdir -p .work/checks
+	@DELLA_FULL=1 OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile 2>&1 | tee .work/checks/$$(date +%F).txt
+
+peers: .venv-mergekit/ready ## mergekit in an environment of its own: what tests and benchmarks compare with
+
+.venv-mergekit/ready: requirements/mergekit.txt requirements/install_mergekit.sh
+	@$(MAKE) setup
+	@requirements/install_mergekit.sh .venv-mergekit $(VENV) $(PYTHON)
+
+bench: setup peers ## measure ours beside its peers and print the ratios
+	@$(PY) -m scripts.bench
+
+clean: ## remove caches and working records (not the environment, not the experts)
+	@rm -rf .work/records .work/wandb .work/cache .work/hydra outputs multirun .pytest_cache .mypy_cache .ruff_cache
+	@find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

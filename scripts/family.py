@@ -1,0 +1,56 @@
+"""A family of experts as a run uses it: its folders made or checked, its tensors in memory, its hashes."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from della.checkpoint import Checkpoint
+from della.claim import claim
+from della.errors import InputError
+from della.experts import check_family
+from scripts.schema import Experts
+
+
+@dataclass(frozen=True)
+class Family:
+    """A base, its experts by name, and the folder of the benchmarks' files."""
+
+    name: str
+    seed: int | None
+    base: Checkpoint
+    models: dict[str, Checkpoint]
+    data: Path
+
+    def inputs(self, merge: tuple[str, ...]) -> dict[str, str]:
+        """SHA-256 of the base and of the experts in a merge."""
+        return {"base": self.base.sha256(), **{name: self.models[name].sha256() for name in merge}}
+
+
+def data_folder(data: str | None) -> Path:
+    """The folder of the benchmarks' files: the one named, else DELLA_DATA_DIR. Raises InputError if neither is there."""
+    named = data or os.environ.get("DELLA_DATA_DIR")
+    if not named:
+        raise InputError("no benchmark data: write data=DIR (experts.data=DIR in a run) or set DELLA_DATA_DIR")
+    if not Path(named).is_dir():
+        raise InputError(f"{named}: no such folder of benchmark data; its layout is described in README.md")
+    return Path(named)
+
+
+def open_family(experts: Experts, seed: int, work: Path) -> Family:
+    """The family of `experts`; one made by a recipe is made first where it is missing (minutes, once).
+
+    Raises InputError where a folder is missing or an expert does not fit the base.
+    """
+    if experts.recipe:
+        folder = make_family(experts.recipe, seed, work)
+        base, models = folder.base, folder.models
+        family_seed, data = seed, folder.data
+    else:
+        if not experts.base:
+            raise InputError("experts.base is not set: write experts.base=DIR, the model that the experts were tuned from")
+        base, models = Path(experts.base), {name: Path(path) for name, path in experts.models.items()}
+        family_seed, data = None, data_folder(experts.data)
+    opened = {name: Checkpoint(path) for name, path in sorted(models.items())}
+    family = Family(experts.family, family_seed, Checkpoint(base), opened, data)
+    check_family(family.base, family.models, experts.vocab)
+    return family

@@ -1,0 +1,223 @@
+"""The strict schema that every script's configuration is checked against, and the options that `--help` lists.
+
+One dataclass per config group. A key that is not a field here, or a value of another type, is an error before any
+weight is read. The group `method` has no files: its options are the dataclasses of `della.methods.METHODS`.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from della.errors import InputError
+from della.methods import METHODS
+
+
+def option(default: Any, text: str) -> Any:
+    """A dataclass field with its help text; a list or dict default is copied for every instance."""
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+def one_of(where: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises InputError unless value is one of choices."""
+    if value not in choices:
+        raise InputError(f"{where}={value}: write one of {', '.join(choices)}")
+
+
+@dataclass
+class Unmerged:
+    """No merge: the one expert named in experts.merge as it is, or the base where experts.merge is []."""
+
+    @property
+    def is_random(self) -> bool:
+        return False
+
+
+@dataclass
+class Experts:
+    family: str = option(MISSING, "name of the family in records and tables")
+    recipe: str | None = option(None, "how this family is trained from nothing: full, minute or pico; null: folders")
+    seed: int = option(0, "training seed of a family made by a recipe")
+    base: str = option("", "folder of the base model")
+    models: dict[str, str] = option({}, "folder of each expert: experts.models.NAME=DIR")
+    merge: list[str] | None = option(None, "names of the experts to merge; null: all of them; []: the base alone")
+    vocab: str = option("error", "extra vocabulary rows of an expert: error | base_rows (cut off)")
+    prompts: str = option("tiny", "prompt templates: tiny | wizard_13b")
+    data: str | None = option(None, "folder of the benchmarks' files; null: the recipe's own, else DELLA_DATA_DIR")
+    max_new_tokens: int | None = option(None, "longest answer, tokens; null: what the benchmark's paper used")
+
+    def __post_init__(self) -> None:
+        one_of("experts.vocab", self.vocab, ("error", "base_rows"))
+
+
+@dataclass
+class Benchmark:
+    expert: str = option(MISSING, "the expert whose benchmark this is")
+    metric: str = option(MISSING, "the metric that tables show")
+
+
+@dataclass
+class Engine:
+    name: str = option(MISSING, "what generates: vllm | hf")
+    dtype: str = option("float32", "dtype of the weights while generating")
+    max_model_len: int = option(512, "prompt and answer together, tokens")
+    settings: dict[str, Any] = option({}, "further settings of this engine, passed on")
+
+
+@dataclass
+class Judge:
+    name: str = option(MISSING, "who judges AlpacaEval: rules (a program checks the instruction's rule)")
+
+
+@dataclass
+class Tracking:
+    mode: str = option("offline", "W&B: offline | online | disabled")
+    project: str = option("della-merging", "W&B project")
+    entity: str | None = option(None, "W&B team or user")
+
+    def __post_init__(self) -> None:
+        one_of("tracking.mode", self.mode, ("offline", "online", "disabled"))
+
+
+@dataclass
+class Grid:
+    """A block of a sweep: every merge x method x combination of option values x seed."""
+
+    merge: list[list[str]] = option(MISSING, "the sets of experts to merge; [] is the base alone")
+    method: str = option(MISSING, "name of a method")
+    options: dict[str, list[Any]] = option({}, "values of each option of the method")
+    choose: bool = option(True, "true: choose the best combination first, then run it; false: run every combination")
+    on: str = option("merge", "benchmarks: merge (those of the merged experts) | all")
+
+    def __post_init__(self) -> None:
+        one_of("sweep.grids.on", self.on, ("merge", "all"))
+        one_of("sweep.grids.method", self.method, ("unmerged", *METHODS))
+
+
+@dataclass
+class Sweep:
+    name: str = option("", "name of the sweep; empty: a single run")
+    family_seeds: list[int] = option([], "training seeds of the family; empty: experts.seed alone")
+    dev_limit: int = option(300, "development prompts per benchmark used to choose")
+    test_limit: int | None = option(None, "test prompts per benchmark; null: all")
+    choose_seed: int = option(0, "mask seed of the runs that choose")
+    merges: list[list[str]] = option([], "sets of experts that the blocks refer to")
+    drop_rates: list[float] = option([], "drop rates that the blocks refer to")
+    lambdas: list[float] = option([], "lambdas that the blocks refer to")
+    epsilons: list[float] = option([], "epsilons that the blocks refer to")
+    seeds: list[int] = option([1, 2, 3, 4, 5], "mask seeds of the final runs of a random method")
+    grids: dict[str, Grid] = option({}, "the blocks of the sweep")
+
+
+@dataclass
+class Paths:
+    work: str = option(".work", "everything that can be made again: experts, records, caches")
+    results: str = option("results", "tables, figures and compact records")
+
+
+@dataclass
+class RunConfig:
+    """One run, or a sweep of runs (`python -m scripts.run`, `python -m scripts.report`)."""
+
+    experts: Experts = field(default_factory=Experts)
+    method: Any = MISSING
+    benchmarks: dict[str, Benchmark] = field(default_factory=dict)
+    engine: Engine = field(default_factory=Engine)
+    judge: Judge = field(default_factory=Judge)
+    tracking: Tracking = field(default_factory=Tracking)
+    sweep: Sweep = field(default_factory=Sweep)
+    paths: Paths = field(default_factory=Paths)
+    seed: int = option(1, "mask seed")
+    split: str = option("test", "prompts of a single run: dev | test")
+    limit: int | None = option(None, "first N prompts of each benchmark; null: all")
+    select: str = option("dev", "where a sweep chooses hyperparameters: dev | test (what the paper did)")
+    workers: int = option(1, "processes of a sweep on this machine")
+    worker: int = option(0, "which of them this is; set by the sweep")
+
+    def __post_init__(self) -> None:
+        one_of("split", self.split, ("dev", "test"))
+        one_of("select", self.select, ("dev", "test"))
+
+
+@dataclass
+class MergeConfig:
+    """Merge the models named into a folder (`python -m scripts.merge`)."""
+
+    experts: Experts = field(default_factory=Experts)
+    method: Any = MISSING
+    seed: int = option(1, "mask seed")
+    dtype: str | None = option(None, "dtype of the output: float16 | bfloat16 | float32; null: the base's")
+    out: str = option(MISSING, "folder to write; must not exist or be empty")
+    max_shard_gb: float = option(5.0, "largest weight file, 10^9 bytes")
+
+
+@dataclass
+class EvaluateConfig:
+    """Evaluate one model folder (`python -m scripts.evaluate`)."""
+
+    model: str = option(MISSING, "folder of the model")
+    benchmarks: dict[str, Benchmark] = field(default_factory=dict)
+    engine: Engine = field(default_factory=Engine)
+    judge: Judge = field(default_factory=Judge)
+    paths: Paths = field(default_factory=Paths)
+    prompts: str = option("wizard_13b", "prompt templates: wizard_13b | tiny")
+    data: str | None = option(None, "folder of the benchmarks' files; null: DELLA_DATA_DIR")
+    max_new_tokens: int | None = option(None, "longest answer, tokens; null: what the benchmark's paper used")
+    split: str = option("test", "dev | test")
+    limit: int | None = option(None, "first N prompts of each benchmark; null: all")
+    out: str | None = option(None, "JSON file for the per-prompt outcomes; null: print the scores alone")
+
+    def __post_init__(self) -> None:
+        one_of("split", self.split, ("dev", "test"))
+
+
+@dataclass
+class ExpertsConfig:
+    """Make or check a family of experts (`python -m scripts.experts`)."""
+
+    experts: Experts = field(default_factory=Experts)
+    paths: Paths = field(default_factory=Paths)
+    seeds: list[int] = option([], "training seeds to make, one family each; empty: experts.seed alone")
+
+
+ROOTS = {"run": RunConfig, "report": RunConfig, "merge": MergeConfig, "evaluate": EvaluateConfig, "experts": ExpertsConfig}
+
+
+def register() -> None:
+    """Puts every schema into Hydra's store: `schema/<root>`, the groups' own, and one `method/<name>` per method."""
+    store = ConfigStore.instance()
+    for name, node in ROOTS.items():
+        store.store(group="schema", name=name, node=node, package="_global_")
+    store.store(group="method", name="unmerged", node=Unmerged, package="method")
+    for name, method in METHODS.items():
+        store.store(group="method", name=name, node=method.options, package="method")
+
+
+def lines_of(node: type, prefix: str = "") -> list[str]:
+    """`key  help` for every option of a schema, nested groups under their prefix."""
+    out = []
+    for item in fields(node):
+        key = prefix + item.name
+        if text := item.metadata.get("help"):
+            default = "" if item.default in (MISSING, None) or not isinstance(item.default, (str, int, float)) else (
+                f" [{item.default}]" if item.default != "" else "")
+            out.append(f"  {key:26} {text}{default}")
+        elif isinstance(item.type, type) and is_dataclass(item.type):
+            out += lines_of(item.type, key + ".")
+        elif key == "benchmarks":
+            out += lines_of(Benchmark, "benchmarks.NAME.")
+    return out
+
+
+def help_text(root: str) -> str:
+    """What `--help` of a script says: the command's purpose, its options with units, the methods with theirs."""
+    node = ROOTS[root]
+    parts = [f"{(node.__doc__ or '').strip()}", "", "Options, written as key=value:", *lines_of(node)]
+    if any(item.name == "method" for item in fields(node)):
+        parts += ["", "Methods (method=NAME) and their options (method.OPTION=value):"]
+        for name, method in METHODS.items():
+            parts += [f"  {name:16} {method.summary}", *("  " + line for line in lines_of(method.options, "  method."))]
+    return "\n".join(parts)
