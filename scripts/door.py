@@ -7,11 +7,11 @@ errors included, ends as `error: what, where, what to write instead`; a bug ends
 import os
 import re
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import hydra
-from hydra.core.config_store import ConfigStore  # noqa: F401  (imported before the schemas register)
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +21,7 @@ from eval.errors import InputError as EvalInputError
 from scripts.schema import help_text, register
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+INVOCATION = "DELLA_INVOCATION"  # names one execution of a command; a sweep's workers inherit it
 MISTAKES = (InputError, EvalInputError, HydraException, OmegaConfBaseException)
 
 
@@ -61,6 +62,7 @@ def door(root: str) -> Callable[[Callable], Callable[[], None]]:
     def decorate(function: Callable) -> Callable[[], None]:
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the exception to us instead of printing it
+            os.environ[INVOCATION] = uuid.uuid4().hex
             prepare()
             try:
                 sys.argv[1:] = rewrite(sys.argv[1:])

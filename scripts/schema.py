@@ -150,6 +150,7 @@ class MergeConfig:
     method: Any = MISSING
     seed: int = option(1, "mask seed")
     dtype: str | None = option(None, "dtype of the output: float16 | bfloat16 | float32; null: the base's")
+    work: str = option(".work", "where a family made by a recipe lives")
     out: str = option(MISSING, "folder to write; must not exist or be empty")
     max_shard_gb: float = option(5.0, "largest weight file, 10^9 bytes")
 

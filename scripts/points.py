@@ -1,0 +1,100 @@
+"""The points of a sweep: what its blocks expand to before and after the choice of hyperparameters.
+
+A sweep has two stages. Blocks with `choose` are run at every combination of their options (on the development split,
+or on the test split as the paper did), the best combination of each family, merge and method is chosen, and that one
+is run on the test split with every mask seed. Blocks without `choose` are run on the test split at once.
+"""
+
+import itertools
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from della.methods import METHODS
+from della.selection import choose
+from scripts.schema import Grid, RunConfig, Unmerged
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep: which experts, merged how, with which mask seed, on which prompts."""
+
+    family_seed: int
+    merge: tuple[str, ...]
+    method: str
+    options: Any
+    seed: int | None
+    split: str
+    limit: int | None
+    on: str
+
+    @property
+    def method_config(self) -> dict[str, Any]:
+        """The method as records hold it: its name and every option."""
+        return {"name": self.method, **(asdict(self.options) if self.method in METHODS else {})}
+
+    @property
+    def label(self) -> str:
+        """Short text for progress lines and errors."""
+        shown = ",".join(f"{k}={v}" for k, v in self.method_config.items() if k != "name")
+        return f"{'+'.join(self.merge) or 'base'} {self.method}({shown}) seed={self.seed} {self.split}"
+
+    @property
+    def key(self) -> str:
+        """Everything that tells two points apart, as text: for ordering and for finding duplicates."""
+        return json.dumps([self.family_seed, self.merge, self.method_config, self.seed, self.split, self.limit, self.on])
+
+
+def options_of(method: str, values: dict[str, Any]) -> Any:
+    """The options object of a method. Raises InputError for unknown names and values out of bounds."""
+    return METHODS[method].make(**values) if method in METHODS else Unmerged()
+
+
+def combinations(grid: Grid) -> list[Any]:
+    """Every combination of a block's option values, as options objects, in the order written."""
+    names = list(grid.options)
+    return [options_of(grid.method, dict(zip(names, row, strict=True))) for row in itertools.product(*grid.options.values())]
+
+
+def expand(config: RunConfig, grid: Grid, split: str, limit: int | None, seeds: list[int]) -> list[Point]:
+    """All points of one block on one split; a method that draws nothing has one point, with no seed."""
+    families = config.sweep.family_seeds or [config.experts.seed]
+    points = []
+    for family_seed, merge, options in itertools.product(families, grid.merge, combinations(grid)):
+        for seed in seeds if options.is_random else [None]:
+            points.append(Point(family_seed, tuple(sorted(merge)), grid.method, options, seed, split, limit, grid.on))
+    return points
+
+
+def first_stage(config: RunConfig) -> list[Point]:
+    """Points that need no choice: those that choose, then those run on the test split at once."""
+    sweep, points = config.sweep, []
+    for grid in sweep.grids.values():
+        if grid.choose:
+            limit = sweep.dev_limit if config.select == "dev" else sweep.test_limit
+            points += expand(config, grid, config.select, limit, [sweep.choose_seed])
+        else:
+            points += expand(config, grid, "test", sweep.test_limit, sweep.seeds)
+    return unique(points)
+
+
+def second_stage(config: RunConfig, records: list[dict[str, Any]]) -> list[Point]:
+    """The chosen points, on the test split with every mask seed; `records` are those of the choosing runs."""
+    points = []
+    for grid in (g for g in config.sweep.grids.values() if g.choose):
+        for choice in choose([r for r in records if r["config"]["method"]["name"] == grid.method], grid.options):
+            picked = dict(choice.method)
+            name = picked.pop("name")
+            options = options_of(name, picked)
+            for seed in config.sweep.seeds if options.is_random else [None]:
+                merge = tuple(choice.merge)
+                points.append(Point(choice.family_seed, merge, name, options, seed, "test", config.sweep.test_limit, grid.on))
+    return unique(points)
+
+
+def unique(points: list[Point]) -> list[Point]:
+    """Without repeats, family by family so that an engine is opened once for each."""
+    seen = {point.key: point for point in points}
+    return sorted(seen.values(), key=lambda p: p.family_seed)
+
+

@@ -1,0 +1,56 @@
+"""One run, or a sweep of runs.
+
+    python -m scripts.run experts.merge=[lm,math] method=della method.drop_rate=0.5 seed=1
+    python -m scripts.run -m sweep=main_table          # one process per core
+    python -m scripts.run sweep=main_table             # the same in this process alone
+
+A sweep's workers share a folder of records and claim points one by one; a point with a record is not run again, and a
+failed one is tried again by the next invocation.
+"""
+
+from pathlib import Path
+
+from della.errors import InputError
+from della.methods import METHODS
+from della.record import find_done, write_record
+from scripts.door import door
+from scripts.points import Point
+from scripts.schema import RunConfig, Unmerged
+from scripts.session import Session
+from scripts.show import scores_text
+from scripts.sweep import run_sweep
+
+
+def single_point(config: RunConfig, names: list[str]) -> Point:
+    """The point that a command without a sweep names; `names` are the family's experts."""
+    merge = sorted(names if config.experts.merge is None else config.experts.merge)
+    method = next((name for name, row in METHODS.items() if type(config.method) is row.options), "unmerged")
+    if isinstance(config.method, Unmerged) and len(merge) > 1:
+        raise InputError(f"method=unmerged with experts.merge={merge}: name one expert, or [] for the base")
+    seed = config.seed if config.method.is_random else None
+    return Point(config.experts.seed, tuple(merge), method, config.method, seed, config.split, config.limit, "merge")
+
+
+@door("run")
+def main(config: RunConfig) -> None:
+    if config.sweep.name:
+        run_sweep(config)
+        return
+    session = Session(config)
+    point = single_point(config, list(session.family(config.experts.seed).models))
+    folder = Path(config.paths.work) / "records"
+    record = find_done(folder, session.identity(point))
+    if record is None:
+        try:
+            record, outputs = session.run(point, {})
+        finally:
+            session.close()
+        write_record(folder, record, outputs)
+    else:
+        print("this run was done before; its record:")
+    print(f"{folder / record['identity']}.json\n{point.label}")
+    print(scores_text({name: block["metrics"] for name, block in record["scores"].items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What one worker holds while it runs points: families in memory, one engine whose weights are swapped, the verdicts.
+
+`Session.run(point)` merges in memory, swaps the merge into the engine, evaluates, and returns the record.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from della.merge import MERGE_VERSION, merge_tensors
+from della.methods import METHODS
+from della.provenance import provenance
+from della.record import identity, make_record, score_block
+from eval.benchmarks import BENCHMARKS, Outcome, data_hash, evaluate
+from eval.engines import Engine, open_engine
+from eval.judge import open_judge
+from scripts.family import Family, open_family
+from scripts.points import Point
+from scripts.schema import RunConfig
+
+
+class Session:
+    """One worker's families, engine and caches. Families open when first used; only one engine is open at a time."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.work = Path(config.paths.work)
+        self.families: dict[int, Family] = {}
+        self.engine: Engine | None = None
+        self.engine_family: int | None = None
+
+    def family(self, seed: int) -> Family:
+        if seed not in self.families:
+            self.families[seed] = open_family(self.config.experts, seed, self.work)
+        return self.families[seed]
+
+    def engine_for(self, seed: int) -> Engine:
+        """The engine, opened on the family's base: its architecture and tokenizer serve all its merges."""
+        if self.engine is None or self.engine_family != seed:
+            self.close()
+            settings = self.config.engine
+            self.engine = open_engine(
+                settings.name,
+                self.family(seed).base.folder,
+                dtype=settings.dtype,
+                max_model_len=settings.max_model_len,
+                **settings.settings,
+            )
+            self.engine_family = seed
+        return self.engine
+
+    def close(self) -> None:
+        """Frees the engine."""
+        if self.engine is not None:
+            self.engine.close()
+            self.engine = None
+
+    def benchmarks(self, point: Point) -> list[str]:
+        """Names of the benchmarks a point is evaluated on: those of its experts, or all."""
+        specs = self.config.benchmarks
+        chosen = [name for name, spec in specs.items() if point.on == "all" or not point.merge or spec.expert in point.merge]
+        return sorted(chosen)
+
+    def describe(self, point: Point) -> dict[str, Any]:
+        """Config, inputs and versions of a point: what its identity is made of."""
+        family, config, names = self.family(point.family_seed), self.config, self.benchmarks(point)
+        inputs: dict[str, Any] = family.inputs(point.merge)
+        inputs["data"] = {name: data_hash(name, family.data, point.split) for name in names}
+        versions = {name: BENCHMARKS[name].version for name in names}
+        if point.method in METHODS:
+            versions["merge"] = MERGE_VERSION
+        described = {
+            "family": family.name,
+            "family_seed": family.seed,
+            "merge": list(point.merge),
+            "method": point.method_config,
+            "seed": point.seed,
+            "split": point.split,
+            "limit": point.limit,
+            "benchmarks": names,
+            "prompts": config.experts.prompts,
+            "max_new_tokens": config.experts.max_new_tokens,
+            "engine": {"name": config.engine.name, "dtype": config.engine.dtype, **config.engine.settings},
+            "judge": config.judge.name,
+        }
+        return {"config": described, "inputs": inputs, "versions": versions}
+
+    def identity(self, point: Point) -> str:
+        """The name of the point's record."""
+        return identity(**self.describe(point))
+
+    def merged(self, point: Point) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        """State dict of the point's model, and the drop rate each expert really had."""
+        family = self.family(point.family_seed)
+        if point.method not in METHODS:
+            source = family.models[point.merge[0]] if point.merge else family.base
+            return {name: source.tensor(name) for name in source.headers}, {}
+        experts = {name: family.models[name] for name in point.merge}
+        tensors, dropped, total = {}, dict.fromkeys(experts, 0.0), 0
+        merged = merge_tensors(family.base, experts, point.options, point.seed or 0, vocab=self.config.experts.vocab)
+        for item in merged:
+            tensors[item.name] = item.tensor
+            total += item.tensor.numel()
+            for name, rate in item.realised.items():
+                dropped[name] += rate * item.tensor.numel()
+        return tensors, {name: value / total for name, value in dropped.items()}
+
+    def run(self, point: Point, facts: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Executes a point: its record and its samples (one per prompt). Errors pass through."""
+        started = time.time()
+        described = self.describe(point)
+        tensors, realised = self.merged(point)
+        engine = self.engine_for(point.family_seed)
+        engine.swap(tensors)
+        family, experts = self.family(point.family_seed), self.config.experts
+        outcomes = evaluate(
+            engine.lm,
+            described["config"]["benchmarks"],
+            family.data,
+            experts.prompts,
+            point.split,
+            point.limit,
+            open_judge(self.config.judge.name),
+            self.work / "cache" / "verdicts",
+            experts.max_new_tokens,
+        )
+        scores = {
+            name: score_block(self.config.benchmarks[name].metric, outcome.ids, outcome.groups, outcome.metrics)
+            for name, outcome in outcomes.items()
+        }
+        facts = provenance(started, **facts)
+        record = make_record(**described, merge={"drop_rate": realised}, scores=scores, provenance=facts)
+        return record, samples(outcomes)
+
+    def failure(self, point: Point, error: Exception, facts: dict[str, Any]) -> dict[str, Any]:
+        """The record of a point that could not be run."""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return make_record(**self.describe(point), error=reason, provenance=provenance(time.time(), **facts))
+
+
+def samples(outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:
+    """One entry per prompt: benchmark, id and what the model wrote."""
+    return [
+        {"benchmark": name, "id": id_, "output": output}
+        for name, outcome in outcomes.items()
+        for id_, output in zip(outcome.ids, outcome.outputs, strict=True)
+    ]

@@ -1,0 +1,20 @@
+"""Scores as text for the terminal."""
+
+from collections.abc import Sequence
+
+from scipy.stats import sem
+
+
+def scores_text(metrics: dict[str, dict[str, Sequence[float | None]]]) -> str:
+    """One aligned line per benchmark and metric: mean in percent, standard error in points, n, and nulls if any."""
+    lines = [f"{'benchmark':<12} {'metric':<14} {'score %':>8} {'s.e.':>6} {'n':>6}"]
+    for benchmark, by_metric in metrics.items():
+        for metric, scores in by_metric.items():
+            values = [value for value in scores if value is not None]
+            nulls = f"  ({len(scores) - len(values)} without a verdict)" if len(values) < len(scores) else ""
+            if values:
+                mean, error = 100 * sum(values) / len(values), 100 * sem(values) if len(values) > 1 else float("nan")
+                lines.append(f"{benchmark:<12} {metric:<14} {mean:>8.2f} {error:>6.2f} {len(values):>6}{nulls}")
+            else:
+                lines.append(f"{benchmark:<12} {metric:<14} {'none':>8} {'':>6} {0:>6}{nulls}")
+    return "\n".join(lines)

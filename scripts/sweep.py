@@ -1,0 +1,147 @@
+"""A sweep, as each of its workers runs it: take unclaimed points until none is left, stage after stage.
+
+All workers run this same loop over the same list of points; claims keep a point from being run twice, records from
+being run again, and a point that failed is tried again by the next invocation only. Worker 0 also shows the progress,
+mirrors the records to W&B and says at the end what was run.
+"""
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from della.claim import claim
+from della.record import find_done, find_record, write_record
+from della.tracking import Tracker
+from scripts.door import INVOCATION, RunsFailed
+from scripts.points import Point, first_stage, second_stage
+from scripts.schema import RunConfig
+from scripts.session import Session
+
+POLL_SECONDS = 0.2
+DRAIN_SECONDS = 60.0  # what W&B's mirror may still need after the last run; the rest waits for the next invocation
+
+
+class Stage:
+    """The points of one stage, each with its identity, and what is known of its record."""
+
+    def __init__(self, session: Session, points: list[Point], folder: Path) -> None:
+        self.folder = folder
+        self.points = {session.identity(point): point for point in points}
+        self.finished: dict[str, dict[str, Any]] = {}
+
+    def refresh(self) -> None:
+        """Takes in the records that appeared: done ones, and those that failed in this invocation."""
+        for identity in self.points.keys() - self.finished.keys():
+            record = find_record(self.folder, identity)
+            if record and (record["status"] == "done" or record["provenance"].get("invocation") == invocation()):
+                self.finished[identity] = record
+
+    @property
+    def open(self) -> list[str]:
+        """Identities without a record yet, in the sweep's order."""
+        return [identity for identity in self.points if identity not in self.finished]
+
+
+def invocation() -> str:
+    """The name of this command's execution, the same in all its workers."""
+    return os.environ[INVOCATION]
+
+
+def die_with_parent() -> None:
+    """A worker whose command was killed stops at once instead of running on unseen (Linux; elsewhere it runs on)."""
+    if os.uname().sysname == "Linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def work(stage: Stage, session: Session, config: RunConfig, title: str) -> None:
+    """Runs points of the stage until every one has a record, its own or another worker's."""
+    stage.refresh()
+    bar = tqdm(total=len(stage.points), initial=len(stage.finished), desc=title, unit="run", disable=config.worker != 0,
+               dynamic_ncols=True, mininterval=1.0, smoothing=0.05)
+    while pending := stage.open:
+        turned = pending[len(pending) * config.worker // max(config.workers, 1) :] + pending
+        ran = next((identity for identity in turned if attempt(identity, stage, session, config)), None)
+        stage.refresh()
+        bar.update(len(stage.finished) - bar.n)
+        if ran is None:
+            time.sleep(POLL_SECONDS)  # the rest is in other workers' hands
+    bar.close()
+
+
+def attempt(identity: str, stage: Stage, session: Session, config: RunConfig) -> bool:
+    """Claims a point, runs it and writes its record; False if another worker has it."""
+    with claim(stage.folder / "claims", identity) as mine:
+        if not mine:
+            return False
+        record = find_record(stage.folder, identity)
+        if record and (record["status"] == "done" or record["provenance"].get("invocation") == invocation()):
+            return True
+        point, facts = stage.points[identity], {"invocation": invocation(), "sweep": config.sweep.name}
+        try:
+            record, outputs = session.run(point, facts)
+        except Exception as error:  # whatever it is, it is this point's: recorded, and the sweep goes on
+            tqdm.write(f"failed: {point.label}: {error}")
+            record, outputs = session.failure(point, error, facts), None
+        write_record(stage.folder, record, outputs)
+        return True
+
+
+def stages(session: Session, config: RunConfig, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Both stages, executed; the records of each."""
+    first = Stage(session, first_stage(config), folder)
+    work(first, session, config, f"{config.sweep.name}: {'choosing and ' if chooses(config) else ''}running")
+    second = Stage(session, second_stage(config, list(first.finished.values())), folder)
+    if second.points:
+        work(second, session, config, f"{config.sweep.name}: chosen points on the test split")
+    return list(first.finished.values()), list(second.finished.values())
+
+
+def chooses(config: RunConfig) -> bool:
+    """Whether any block of the sweep chooses hyperparameters."""
+    return any(grid.choose for grid in config.sweep.grids.values())
+
+
+def recorded(session: Session, config: RunConfig, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+    """Records of both stages that exist, without running anything, and how many points have none."""
+    first = [(p, find_done(folder, session.identity(p))) for p in first_stage(config)]
+    found = [record for _, record in first if record]
+    second = [(p, find_done(folder, session.identity(p))) for p in second_stage(config, found)]
+    missing = sum(record is None for _, record in first + second)
+    return found, [record for _, record in second if record], missing
+
+
+def run_sweep(config: RunConfig) -> None:
+    """Runs this worker's share of the sweep. Raises RunsFailed in worker 0 if any point failed."""
+    die_with_parent()
+    folder = Path(config.paths.work) / "records"
+    tracker = None
+    if config.worker == 0 and config.tracking.mode != "disabled":
+        tracking = config.tracking
+        tracker = Tracker(folder, Path(config.paths.work) / "wandb", project=tracking.project, entity=tracking.entity,
+                          mode=tracking.mode, group=config.sweep.name)
+        tracker.start()
+    session = Session(config)
+    try:
+        first, second = stages(session, config, folder)
+    finally:
+        session.close()
+        if tracker:
+            tracker.finish(timeout_s=DRAIN_SECONDS)
+    if config.worker == 0:
+        summarise(first + second, folder, config)
+
+
+def summarise(records: list[dict[str, Any]], folder: Path, config: RunConfig) -> None:
+    """Says how many runs were executed, were there before, and failed."""
+    ran = sum(record["provenance"].get("invocation") == invocation() for record in records)
+    failed = [record for record in records if record["status"] == "failed"]
+    print(f"sweep {config.sweep.name}: {len(records)} runs, {ran} executed, {len(records) - ran} done before, "
+          f"{len(failed)} failed; records in {folder}")
+    if failed:
+        names = "; ".join(sorted({f"{r['identity']} ({r['error']})" for r in failed})[:3])
+        raise RunsFailed(f"{len(failed)} of {len(records)} runs, tried again by the next invocation: {names}")
