@@ -109,31 +109,21 @@ def _load(
     benchmark: str, data: str, prompts: str, split: str, limit: int | None, max_new_tokens: int | None, sha256: str
 ) -> _Loaded:
     """The lm-eval task with its requests built; sha256 is in the key so that changed data is read again."""
+    from lm_eval.tasks import TaskManager  # seconds to import: not before something is evaluated
+
     form = find_format(prompts, benchmark)
-    settings = {
-        "task": BENCHMARKS[benchmark].task,
-        "metadata": {"data": data, "split": split, "prompts": prompts, "version": BENCHMARKS[benchmark].version},
-        "generation_kwargs": {
-            "until": list(form.stops),
-            "do_sample": False,
-            "max_gen_toks": max_new_tokens or form.max_new_tokens,
-        },
-    }
+    name = BENCHMARKS[benchmark].task
+    metadata = {"data": data, "split": split, "prompts": prompts}
     with _quiet_lm_eval():
-        task = _task_manager().load([settings])["tasks"][settings["task"]]
+        task = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=metadata).load(name)["tasks"][name]
+    limits = {"until": list(form.stops), "max_gen_toks": max_new_tokens or form.max_new_tokens}
+    task.set_config("generation_kwargs", {"do_sample": False, **limits})
     requests = []
     for number, row in task.doc_iterator(limit=limit):
         context = task.fewshot_context(row, num_fewshot=0)
-        requests.append(task.construct_requests(row, context, metadata=(settings["task"], number, 1)))
+        requests.append(task.construct_requests(row, context, metadata=(name, number, 1)))
     task._instances = requests
     return _Loaded(task, requests, [json.loads(request.doc["document"]) for request in requests])
-
-
-@lru_cache(maxsize=1)
-def _task_manager():
-    from lm_eval.tasks import TaskManager
-
-    return TaskManager(include_path=str(TASKS), include_defaults=False)
 
 
 @contextmanager

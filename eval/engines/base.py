@@ -84,11 +84,12 @@ class GreedyLM(LM):
         answers = [""] * len(requests)
         for (limit, stops), members in groups.items():
             prompts = [self.encode(requests[index].args[0]) for index in members]
-            room = [min(limit, self.engine.context - len(prompt)) for prompt in prompts]
+            context = self.engine.context
+            room = [min(limit, context - len(prompt)) for prompt in prompts]
             if min(room) < 1:
                 raise InputError(
-                    f"a prompt of {self.engine.context - min(room)} tokens leaves no room for an answer in max_model_len="
-                    f"{self.engine.context}: raise max_model_len, or use a model with a longer context"
+                    f"a prompt of {context - min(room)} tokens leaves no room for an answer: raise max_model_len "
+                    f"(now {context}), or use a model with a longer context"
                 )
             tokens = self.engine.generate(prompts, room, stops)
             texts = self.engine.tokenizer.batch_decode(tokens, skip_special_tokens=True)

@@ -1,11 +1,14 @@
-"""The `hf` engine: transformers' own generate, batched and left-padded. The second opinion, and where vLLM is missing."""
+"""The `hf` engine: transformers' own generate, batched and left-padded.
+
+The second opinion on vLLM, and what runs where vLLM cannot be installed.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig, StopStringCriteria, StoppingCriteriaList
+from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteriaList, StopStringCriteria
 
 from eval.engines import Settings
 from eval.engines.base import Engine

@@ -97,8 +97,8 @@ class VLLMEngine(Engine):
 def renew_tied_output(model) -> None:
     """Let a tied output layer see the embeddings just loaded.
 
-    On the CPU vLLM multiplies by a packed copy of each matrix. reload_weights packs the layers it has tensors for; a tied
-    output layer has none of its own and would go on with the old embeddings.
+    On the CPU vLLM multiplies by a packed copy of each matrix. reload_weights packs anew the layers it has tensors for;
+    a tied output layer has none of its own and would go on with the old embeddings (vLLM 0.32.0).
     """
     model.lm_head.quant_method.process_weights_after_loading(model.lm_head)
 

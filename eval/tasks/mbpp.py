@@ -1,7 +1,7 @@
 """MBPP (Austin et al. 2021): 500 test problems, zero-shot, one greedy program, right if all three asserts pass.
 
-    {"task_id": 11, "text": "Write a python function to remove first and last occurrence of a given character ...",
-     "test_list": ["assert remove_Occ(\\"hello\\",\\"l\\") == \\"heo\\"", ...], "test_setup_code": "", "code": "def ..."}
+    {"task_id": 11, "text": "Write a python function to remove first and last occurrence of a given ...",
+     "test_list": ["assert remove_Occ(\\"hello\\",\\"l\\") == \\"heo\\"", ...], "test_setup_code": "", "code": ...}
 
 The prompt and the cleaning of answers belong to the family (eval/tasks/prompts.py); programs run in eval/sandbox.py.
 """
