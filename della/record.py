@@ -32,10 +32,24 @@ from della.files import canonical, write_atomically
 from della.provenance import provenance
 
 __all__ = [
-    "canonical", "compact", "comparable", "find_done", "groups_of", "identity", "load_records", "make_record",
-    "provenance", "read_compact", "read_header", "read_samples", "score_block", "scores_of", "write_compact",
+    "canonical",
+    "compact",
+    "comparable",
+    "find_done",
+    "groups_of",
+    "identity",
+    "load_records",
+    "make_record",
+    "provenance",
+    "read_compact",
+    "read_header",
+    "read_record",
+    "read_samples",
+    "score_block",
+    "scores_of",
+    "write_compact",
     "write_record",
-]  # fmt: skip
+]
 
 _FIELDS = ("config", "error", "identity", "inputs", "merge", "provenance", "scores", "status", "versions")
 _RECORD_FILE = re.compile(r"[0-9a-f]{16}\.json")
@@ -134,20 +148,29 @@ def write_record(folder: Path, record: dict, samples: Iterable[dict] | None = No
     return path
 
 
-def find_done(folder: Path, identity: str) -> dict | None:
-    """The successful record of a run, or None if it has none (not run, or failed).
+def find_record(folder: Path, identity: str) -> dict | None:
+    """The record of a run, done or failed, or None if it has none.
 
     Raises:
         InputError: the record's file cannot be read.
     """
     path = folder / f"{identity}.json"
     try:
-        record = _read(path)
+        return _read(path)
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise _unreadable([(path, error)]) from error
-    return record if record["status"] == "done" else None
+
+
+def find_done(folder: Path, identity: str) -> dict | None:
+    """The successful record of a run, or None if it has none (not run, or failed).
+
+    Raises:
+        InputError: the record's file cannot be read.
+    """
+    record = find_record(folder, identity)
+    return record if record and record["status"] == "done" else None
 
 
 def load_records(folder: Path) -> list[dict]:

@@ -13,10 +13,10 @@ from della.checkpoint import Checkpoint
 from della.files import write_atomically
 from eval.benchmarks import evaluate
 from eval.engines import open_engine
-from eval.judge import open_judge
 from scripts.door import door
 from scripts.family import data_folder
 from scripts.schema import EvaluateConfig
+from scripts.session import open_judge
 from scripts.show import scores_text
 
 
@@ -36,7 +36,7 @@ def main(config: EvaluateConfig) -> None:
             config.prompts,
             config.split,
             config.limit,
-            open_judge(config.judge.name),
+            open_judge(config.judge),
             Path(config.paths.work) / "cache" / "verdicts",
             config.max_new_tokens,
         )

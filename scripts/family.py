@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from della.checkpoint import Checkpoint
-from della.claim import claim
 from della.errors import InputError
 from della.experts import check_family
+from della.tiny.family import build_family
+from della.tiny.recipe import RECIPES
 from scripts.schema import Experts
 
 
@@ -42,9 +43,10 @@ def open_family(experts: Experts, seed: int, work: Path) -> Family:
     Raises InputError where a folder is missing or an expert does not fit the base.
     """
     if experts.recipe:
-        folder = make_family(experts.recipe, seed, work)
-        base, models = folder.base, folder.models
-        family_seed, data = seed, folder.data
+        if experts.recipe not in RECIPES:
+            raise InputError(f"experts.recipe={experts.recipe}: write one of {', '.join(RECIPES)}, or null for folders")
+        made = build_family(work / "experts", seed, RECIPES[experts.recipe])
+        base, models, family_seed, data = made.base, made.models, seed, made.data
     else:
         if not experts.base:
             raise InputError("experts.base is not set: write experts.base=DIR, the model that the experts were tuned from")

@@ -9,8 +9,6 @@ Exactly the experts named are merged; what is not written has the default that `
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from della.errors import InputError
 from della.merge import merge_to_folder
 from della.methods import METHODS
@@ -23,8 +21,8 @@ DTYPES = ("float16", "bfloat16", "float32")
 
 @door("merge")
 def main(config: MergeConfig) -> None:
-    method = next((name for name, row in METHODS.items() if type(config.method) is row.options), None)
-    if method is None:
+    method = config.method.name
+    if method not in METHODS:
         raise InputError(f"method=unmerged merges nothing: write one of {', '.join(METHODS)}")
     if config.dtype not in (None, *DTYPES):
         raise InputError(f"dtype={config.dtype}: write one of {', '.join(DTYPES)}, or leave it out for the base's")
@@ -40,19 +38,17 @@ def main(config: MergeConfig) -> None:
         "dtype": config.dtype,
     }
     out = Path(config.out)
-    with tqdm(total=len(family.base.headers), unit="tensor", desc="merging", dynamic_ncols=True) as bar:
-        merge_to_folder(
-            family.base,
-            {name: family.models[name] for name in names},
-            config.method,
-            config.seed,
-            out,
-            dtype=config.dtype,
-            vocab=config.experts.vocab,
-            max_shard_bytes=int(config.max_shard_gb * 1e9),
-            config=described,
-            progress=bar.update,
-        )
+    merge_to_folder(
+        family.base,
+        {name: family.models[name] for name in names},
+        config.method,
+        config.seed,
+        out,
+        dtype=config.dtype,
+        vocab=config.experts.vocab,
+        config=described,
+        max_shard_bytes=int(config.max_shard_gb * 1e9),
+    )
     print(f"merged {', '.join(names)} with {method} into {out}")
 
 

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from della.methods import METHODS
+from della.methods import METHODS, make_method
 from della.selection import choose
 from scripts.schema import Grid, RunConfig, Unmerged
 
@@ -47,7 +47,7 @@ class Point:
 
 def options_of(method: str, values: dict[str, Any]) -> Any:
     """The options object of a method. Raises InputError for unknown names and values out of bounds."""
-    return METHODS[method].make(**values) if method in METHODS else Unmerged()
+    return make_method(method, **values) if method in METHODS else Unmerged()
 
 
 def combinations(grid: Grid) -> list[Any]:

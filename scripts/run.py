@@ -11,11 +11,10 @@ failed one is tried again by the next invocation.
 from pathlib import Path
 
 from della.errors import InputError
-from della.methods import METHODS
 from della.record import find_done, write_record
 from scripts.door import door
 from scripts.points import Point
-from scripts.schema import RunConfig, Unmerged
+from scripts.schema import RunConfig
 from scripts.session import Session
 from scripts.show import scores_text
 from scripts.sweep import run_sweep
@@ -24,8 +23,8 @@ from scripts.sweep import run_sweep
 def single_point(config: RunConfig, names: list[str]) -> Point:
     """The point that a command without a sweep names; `names` are the family's experts."""
     merge = sorted(names if config.experts.merge is None else config.experts.merge)
-    method = next((name for name, row in METHODS.items() if type(config.method) is row.options), "unmerged")
-    if isinstance(config.method, Unmerged) and len(merge) > 1:
+    method = config.method.name
+    if method == "unmerged" and len(merge) > 1:
         raise InputError(f"method=unmerged with experts.merge={merge}: name one expert, or [] for the base")
     seed = config.seed if config.method.is_random else None
     return Point(config.experts.seed, tuple(merge), method, config.method, seed, config.split, config.limit, "merge")

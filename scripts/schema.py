@@ -5,7 +5,7 @@ weight is read. The group `method` has no files: its options are the dataclasses
 """
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -31,9 +31,8 @@ def one_of(where: str, value: str, choices: tuple[str, ...]) -> None:
 class Unmerged:
     """No merge: the one expert named in experts.merge as it is, or the base where experts.merge is []."""
 
-    @property
-    def is_random(self) -> bool:
-        return False
+    name: ClassVar[str] = "unmerged"
+    is_random: ClassVar[bool] = False
 
 
 @dataclass
@@ -69,7 +68,11 @@ class Engine:
 
 @dataclass
 class Judge:
-    name: str = option(MISSING, "who judges AlpacaEval: rules (a program checks the instruction's rule)")
+    name: str = option(MISSING, "who judges AlpacaEval: rules (a program checks the instruction's rule) | annotations")
+    file: str | None = option(None, "annotations: verdicts in alpaca_eval's format, looked up by instruction and output")
+
+    def __post_init__(self) -> None:
+        one_of("judge.name", self.name, ("rules", "annotations"))
 
 
 @dataclass

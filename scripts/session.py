@@ -9,15 +9,20 @@ from typing import Any
 
 import torch
 
+from della.checkpoint import MemoryCheckpoint
+from della.errors import InputError
 from della.merge import MERGE_VERSION, merge_tensors
 from della.methods import METHODS
 from della.provenance import provenance
 from della.record import identity, make_record, score_block
-from eval.benchmarks import BENCHMARKS, Outcome, data_hash, evaluate
-from eval.engines import Engine, open_engine
-from eval.judge import open_judge
+from eval.benchmarks import BENCHMARKS, Outcome, evaluate
+from eval.engines import open_engine
+from eval.engines.base import Engine
+from eval.judge import AnnotationsJudge, Judge, RuleJudge
+from eval.tasks.data import data_sha256
 from scripts.family import Family, open_family
 from scripts.points import Point
+from scripts.schema import Judge as JudgeConfig
 from scripts.schema import RunConfig
 
 
@@ -28,6 +33,7 @@ class Session:
         self.config = config
         self.work = Path(config.paths.work)
         self.families: dict[int, Family] = {}
+        self.models: dict[tuple[int, str | None], MemoryCheckpoint] = {}
         self.engine: Engine | None = None
         self.engine_family: int | None = None
 
@@ -35,6 +41,14 @@ class Session:
         if seed not in self.families:
             self.families[seed] = open_family(self.config.experts, seed, self.work)
         return self.families[seed]
+
+    def memory(self, seed: int, expert: str | None) -> MemoryCheckpoint:
+        """A model of a family, read once: the base (None) or an expert."""
+        if (seed, expert) not in self.models:
+            family = self.family(seed)
+            source = family.base if expert is None else family.models[expert]
+            self.models[seed, expert] = source.in_memory()
+        return self.models[seed, expert]
 
     def engine_for(self, seed: int) -> Engine:
         """The engine, opened on the family's base: its architecture and tokenizer serve all its merges."""
@@ -67,7 +81,7 @@ class Session:
         """Config, inputs and versions of a point: what its identity is made of."""
         family, config, names = self.family(point.family_seed), self.config, self.benchmarks(point)
         inputs: dict[str, Any] = family.inputs(point.merge)
-        inputs["data"] = {name: data_hash(name, family.data, point.split) for name in names}
+        inputs["data"] = {name: data_sha256(name, family.data, point.split) for name in names}
         versions = {name: BENCHMARKS[name].version for name in names}
         if point.method in METHODS:
             versions["merge"] = MERGE_VERSION
@@ -93,19 +107,18 @@ class Session:
 
     def merged(self, point: Point) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         """State dict of the point's model, and the drop rate each expert really had."""
-        family = self.family(point.family_seed)
+        base = self.memory(point.family_seed, None)
         if point.method not in METHODS:
-            source = family.models[point.merge[0]] if point.merge else family.base
+            source = self.memory(point.family_seed, point.merge[0]) if point.merge else base
             return {name: source.tensor(name) for name in source.headers}, {}
-        experts = {name: family.models[name] for name in point.merge}
-        tensors, dropped, total = {}, dict.fromkeys(experts, 0.0), 0
-        merged = merge_tensors(family.base, experts, point.options, point.seed or 0, vocab=self.config.experts.vocab)
-        for item in merged:
+        experts = {name: self.memory(point.family_seed, name) for name in point.merge}
+        tensors, kept, total = {}, dict.fromkeys(experts, 0), 0
+        for item in merge_tensors(base, experts, point.options, point.seed, vocab=self.config.experts.vocab):
             tensors[item.name] = item.tensor
-            total += item.tensor.numel()
-            for name, rate in item.realised.items():
-                dropped[name] += rate * item.tensor.numel()
-        return tensors, {name: value / total for name, value in dropped.items()}
+            total += item.tensor.numel() if item.kept else 0
+            for name, count in item.kept.items():
+                kept[name] += count
+        return tensors, {name: 1 - count / total for name, count in kept.items()}
 
     def run(self, point: Point, facts: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Executes a point: its record and its samples (one per prompt). Errors pass through."""
@@ -122,7 +135,7 @@ class Session:
             experts.prompts,
             point.split,
             point.limit,
-            open_judge(self.config.judge.name),
+            open_judge(self.config.judge),
             self.work / "cache" / "verdicts",
             experts.max_new_tokens,
         )
@@ -147,3 +160,12 @@ def samples(outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:
         for name, outcome in outcomes.items()
         for id_, output in zip(outcome.ids, outcome.outputs, strict=True)
     ]
+
+
+def open_judge(config: JudgeConfig) -> Judge:
+    """The judge that a config names. Raises InputError for an annotations judge without its file."""
+    if config.name == "rules":
+        return RuleJudge()
+    if not config.file:
+        raise InputError("judge=annotations needs judge.file=FILE, a file of annotations in alpaca_eval's format")
+    return AnnotationsJudge(config.file)
