@@ -23,7 +23,8 @@ class Settings:
     """What can be chosen about an engine; one set for all of them, each takes what it knows.
 
     dtype: float32 | bfloat16 | float16; max_model_len: tokens of prompt and answer together (None: the model's own);
-    max_num_seqs: answers vLLM generates at a time; kv_cache_bytes: vLLM's cache (None: vLLM's share of the memory);
+    max_num_seqs: answers vLLM generates at a time; kv_cache_bytes: vLLM's cache (None: 256 MiB on the CPU, on a GPU
+    vLLM's share of its memory);
     enforce_eager: no compilation in vLLM (faster to open); seed: vLLM's (greedy decoding draws nothing);
     batch_size: prompts hf generates at a time.
     """
@@ -31,7 +32,7 @@ class Settings:
     dtype: str = "float32"
     max_model_len: int | None = None
     max_num_seqs: int = 256
-    kv_cache_bytes: int | None = 2**28
+    kv_cache_bytes: int | None = None
     enforce_eager: bool = True
     seed: int = 0
     batch_size: int = 128

