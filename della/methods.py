@@ -1,0 +1,143 @@
+"""The methods, one row each: options, how it prunes, where it was published. The one place to add a method.
+
+    method = make_method("della", drop_rate=0.5, epsilon=0.14)
+    METHODS[method.name].paper
+
+Plain sums: average, task_arithmetic, dare, dare_ties. Table 1's frame of arXiv 2406.11617 (drop, elect, fuse by the
+mean of the elected): ta_elect, dare_elect, ties, della. The paper's ablations are options of these, not rows.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from della import options as o
+from della.errors import InputError
+from della.prune import Cut, Pruned, bernoulli, find_cut, keep_all, magprune, share_cut, top_k
+from della.random import uniform_words
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a delta comes from: all that its pruning depends on beside its values and the options.
+
+    cut: what the method's `survey` of the whole expert found for this tensor.
+    """
+
+    seed: int | None
+    expert: str
+    tensor: str
+    cut: Cut | None = None
+
+    def words(self, delta: Tensor, purpose: str = "") -> Tensor:
+        """One random word per parameter; a purpose other than the mask has a stream of its own.
+
+        Raises:
+            InputError: there is no seed.
+        """
+        if self.seed is None:
+            raise InputError("the method drops at random and no mask seed is given; write seed=1 or another integer")
+        tensor = f"{self.tensor}\0{purpose}" if purpose else self.tensor
+        return uniform_words(self.seed, self.expert, tensor, 0, delta.numel(), delta.device)
+
+
+Prune = Callable[[Tensor, Any, Site], Pruned]
+Survey = Callable[[Callable[[], Iterable[Tensor]], Any], Iterator[Cut | None]]
+
+
+def _keep_all(delta: Tensor, options: o.Options, site: Site) -> Pruned:
+    return keep_all(delta)
+
+
+def _bernoulli(delta: Tensor, options: o.Dare | o.DareTies | o.DareElect, site: Site) -> Pruned:
+    if not options.is_random:
+        return keep_all(delta)
+    return bernoulli(delta, site.words(delta), options.drop_rate, options.rescale)
+
+
+def _magprune(delta: Tensor, options: o.Della, site: Site) -> Pruned:
+    if not options.is_random:
+        return keep_all(delta)
+    return magprune(
+        delta,
+        site.words(delta),
+        options.drop_rate,
+        options.epsilon,
+        rescale=options.rescale,
+        rank_over=options.rank_over,
+        rank_words=site.words(delta, "rank") if options.rank_by == "random" else None,
+    )
+
+
+def _top_k(delta: Tensor, options: o.Ties, site: Site) -> Pruned:
+    return top_k(delta, site.cut or find_cut(lambda: [delta], options.drop_rate))
+
+
+def _no_survey(deltas: Callable[[], Iterable[Tensor]], options: o.Options) -> Iterator[None]:
+    return itertools.repeat(None)
+
+
+def _survey_trim(deltas: Callable[[], Iterable[Tensor]], options: o.Ties) -> Iterator[Cut | None]:
+    if options.trim_over == "tensor":
+        return itertools.repeat(None)
+    return share_cut(deltas(), find_cut(deltas, options.drop_rate))
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row.
+
+    options: its dataclass, which also says whether and how it elects and fuses.
+    prune: one delta of one expert -> what is kept of it.
+    summary: one line for a reader who chooses.
+    paper: where it was published.
+    survey: looks at all deltas of an expert, in name order, before the first is pruned -> one `Cut` per tensor.
+    """
+
+    options: type[o.Options]
+    prune: Prune
+    summary: str
+    paper: str
+    survey: Survey = _no_survey
+
+
+_DELLA = "arXiv 2406.11617"
+METHODS: dict[str, Method] = {
+    "average": Method(o.Average, _keep_all, "mean of the deltas", "arXiv 2203.05482, section 2"),
+    "task_arithmetic": Method(o.TaskArithmetic, _keep_all, "sum of the deltas", "arXiv 2212.04089, section 2"),
+    "dare": Method(o.Dare, _bernoulli, "random drop, sum", "arXiv 2311.03099, equations 1 and 3"),
+    "dare_ties": Method(o.DareTies, _bernoulli, "random drop, elect, sum", "arXiv 2311.03099, section 3.3"),
+    "ta_elect": Method(o.TaElect, _keep_all, "elect, mean", f"{_DELLA}, Table 1, TA (p = 0)"),
+    "dare_elect": Method(o.DareElect, _bernoulli, "random drop, elect, mean", f"{_DELLA}, Table 1, DARE (epsilon = 0)"),
+    "ties": Method(o.Ties, _top_k, "largest deltas, elect, mean", "arXiv 2306.01708, section 3", _survey_trim),
+    "della": Method(o.Della, _magprune, "MAGPRUNE, elect, mean", f"{_DELLA}, section 2"),
+}
+
+
+def make_method(name: str, **options: Any) -> o.Options:
+    """The checked options of a method; what is not given has its default.
+
+    Args:
+        name: a key of `METHODS`.
+        options: fields of that method's dataclass.
+
+    Raises:
+        InputError: no such method, no such option, or a value out of bounds.
+    """
+    if name not in METHODS:
+        raise InputError(f"there is no method {name!r}; write one of {', '.join(METHODS)}")
+    known = [option.name for option in dataclasses.fields(METHODS[name].options)]  # type: ignore[arg-type]
+    for option in options:
+        if option not in known:
+            has = f"its options are {', '.join(known)}" if known else "it has none"
+            raise InputError(f"method {name} has no option {option!r}; {has}")
+    return METHODS[name].options(**options)
+
+
+def describe(method: o.Options) -> dict[str, Any]:
+    """The method as a record and a merge.json write it: its name and every option."""
+    return {"name": method.name, **dataclasses.asdict(method)}  # type: ignore[call-overload]
