@@ -1,0 +1,179 @@
+"""What the records of runs say, as arrays: the accessor that selection, tables and figures share.
+
+A record is the JSON of one run (`della.record`); here it becomes a `Run` with one float per prompt.
+Names and order of merges and benchmarks are those of DELLA's Table 1 (arXiv 2406.11617v1).
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from della.errors import InputError
+
+BENCHMARKS = ("alpaca_eval", "gsm8k", "mbpp")
+BENCHMARK_LABELS = {"alpaca_eval": "AlpacaEval", "gsm8k": "GSM8K", "mbpp": "MBPP", "avg": "Avg"}
+EXPERT_BENCHMARK = {"lm": "alpaca_eval", "math": "gsm8k", "code": "mbpp"}
+EXPERT_LABELS = {"lm": "LM", "math": "Math", "code": "Code"}
+MERGES = (("lm", "math"), ("code", "lm"), ("code", "math"), ("code", "lm", "math"))
+FRAME = ("ta_elect", "dare_elect", "ties", "della")
+PLAIN = ("average", "task_arithmetic", "dare", "dare_ties")
+METHOD_LABELS = {
+    "ta_elect": "TA",
+    "dare_elect": "DARE",
+    "ties": "TIES",
+    "della": "DELLA",
+    "average": "average",
+    "task_arithmetic": "task arithmetic",
+    "dare": "DARE, plain sum",
+    "dare_ties": "DARE-TIES, sum",
+}
+UNMERGED = "unmerged"
+
+Point = tuple[tuple[str, ...], str, tuple[tuple[str, object], ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One successful run.
+
+    scores: benchmark -> float64[n], the main metric of each prompt in [0, 1]; nan where the judge gave no verdict.
+    groups: benchmark -> str[n], the group of each prompt ("seen", "held_out"), or absent.
+    prompts_of: benchmark -> a name of its set of prompts; equal names mean the same prompts in the same order.
+    """
+
+    family: str
+    family_seed: int | None
+    merge: tuple[str, ...]
+    method: str
+    options: tuple[tuple[str, object], ...]
+    seed: int | None
+    split: str
+    limit: int | None
+    engine: str
+    judge: str
+    config: Mapping = field(repr=False)
+    scores: dict[str, np.ndarray] = field(repr=False)
+    groups: dict[str, np.ndarray] = field(repr=False)
+    prompts_of: dict[str, str] = field(repr=False)
+
+    @property
+    def point(self) -> Point:
+        """What was merged and how: everything but the family, the seed and the prompts."""
+        return self.merge, self.method, self.options
+
+    def option(self, name: str, default: object = None) -> object:
+        """The value of a method's option, or `default` where the method has none of that name."""
+        return dict(self.options).get(name, default)
+
+    def only(self, group: str) -> "Run":
+        """The same run on the prompts of one group alone."""
+        scores, prompts = {}, {}
+        for name, values in self.scores.items():
+            if name in self.groups and (chosen := self.groups[name] == group).any():
+                scores[name], prompts[name] = values[chosen], f"{self.prompts_of[name]}/{group}"
+        return replace(self, scores=scores, prompts_of=prompts, groups={})
+
+
+def merge_label(merge: Sequence[str]) -> str:
+    """`LM+Math+Code`, in the paper's order; names that the paper does not have come last, as they are."""
+    order = list(EXPERT_LABELS)
+    known = sorted((name for name in merge if name in order), key=order.index)
+    return "+".join([EXPERT_LABELS[name] for name in known] + sorted(set(merge) - set(known))) or "base"
+
+
+def merge_order(merge: Sequence[str]) -> tuple:
+    """A sort key: the base, single experts, then merges, each in the paper's order."""
+    order = list(EXPERT_LABELS)
+    return len(merge), sorted(order.index(name) if name in order else len(order) for name in merge), tuple(merge)
+
+
+def benchmarks_of(merge: Sequence[str], scored: Iterable[str] = ()) -> tuple[str, ...]:
+    """The benchmarks of a merge: those of its experts; all that were scored where an expert has none."""
+    if merge and all(name in EXPERT_BENCHMARK for name in merge):
+        own = {EXPERT_BENCHMARK[name] for name in merge}
+    else:
+        own = set(scored)
+    return tuple(name for name in BENCHMARKS if name in own) + tuple(sorted(own - set(BENCHMARKS)))
+
+
+def _scores(record: Mapping, benchmark: str) -> np.ndarray:
+    block = record["scores"][benchmark]
+    values = block["metrics"][block["metric"]]
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _run(record: Mapping) -> Run:
+    config, inputs = record["config"], record.get("inputs", {})
+    method = dict(config["method"])
+    name = method.pop("name")
+    scores = {benchmark: _scores(record, benchmark) for benchmark in sorted(record["scores"])}
+    scores = {benchmark: values for benchmark, values in scores.items() if not np.isnan(values).all()}
+    groups = {}
+    for benchmark in scores:
+        if listed := record["scores"][benchmark].get("groups"):
+            groups[benchmark] = np.array(listed, dtype=str)
+    data = inputs.get("data", {})
+    where = f"{config['family']} {config.get('family_seed')}"
+    split, limit = config["split"], config.get("limit")
+    engine = config["engine"]
+    judge = config.get("judge")
+    return Run(
+        family=config["family"],
+        family_seed=config.get("family_seed"),
+        merge=tuple(sorted(config["merge"])),
+        method=name,
+        options=tuple(sorted(method.items())),
+        seed=config.get("seed"),
+        split=split,
+        limit=limit,
+        engine=" ".join(str(engine[key]) for key in ("name", "dtype") if engine.get(key)),
+        judge=str(judge.get("name") if isinstance(judge, Mapping) else judge or "none"),
+        config=config,
+        scores=scores,
+        groups=groups,
+        prompts_of={b: f"{b} {data.get(b, where)} {split} n={len(values)}" for b, values in scores.items()},
+    )
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and bool(np.array_equal(one, other, equal_nan=True))
+
+
+def _joined(runs: Sequence[Run]) -> Run:
+    """The records of one run, benchmarks of different sweeps side by side; they must agree where they overlap."""
+    first = runs[0]
+    scores, groups, prompts = dict(first.scores), dict(first.groups), dict(first.prompts_of)
+    for run in runs[1:]:
+        for benchmark in set(scores) & set(run.scores):
+            if not _same(scores[benchmark], run.scores[benchmark]) or prompts[benchmark] != run.prompts_of[benchmark]:
+                what = f"{first.family} {first.family_seed} {merge_label(first.merge)} {first.method} seed {first.seed}"
+                raise InputError(f"two records of {what} disagree on {benchmark}: move the older one out of the folder")
+        scores |= run.scores
+        groups |= run.groups
+        prompts |= run.prompts_of
+    return replace(first, scores=scores, groups=groups, prompts_of=prompts)
+
+
+def read_runs(records: Iterable[Mapping]) -> list[Run]:
+    """The successful runs among records, one each, in an order that does not depend on the records' order.
+
+    Raises InputError where two records of the same run (same merge, method, seed, prompts) have different scores.
+    """
+    done = [record for record in records if record["status"] == "done"]
+    done.sort(key=lambda record: (json.dumps(record["config"], sort_keys=True), record.get("identity", "")))
+    same: dict[tuple, list[Run]] = {}
+    for run in map(_run, done):
+        where = (run.family, run.engine, run.judge, run.config.get("prompts"), run.split, run.limit)
+        same.setdefault((where, run.family_seed, run.point, run.seed), []).append(run)
+    return [_joined(runs) for runs in same.values()]
+
+
+def widest(runs: Sequence[Run]) -> list[Run]:
+    """The runs over most prompts: those with the largest `limit` of each split (None, all prompts, is the largest)."""
+    reach = {run.split: 0.0 for run in runs}
+    for run in runs:
+        reach[run.split] = max(reach[run.split], math.inf if run.limit is None else run.limit)
+    return [run for run in runs if (math.inf if run.limit is None else run.limit) == reach[run.split]]

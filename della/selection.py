@@ -1,0 +1,175 @@
+"""Which hyperparameters a method is reported with: the best point of its grid for each merge, edges flagged.
+
+The paper searches the drop rate in {0.1, 0.3, 0.5, 0.7, 0.9} and lambda, on the test prompts it reports (section 3 and
+appendix A.3). Here the choice is made on development prompts unless `split="test"` says otherwise.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import product
+
+import numpy as np
+
+from della.methods import METHODS
+from della.outcomes import FRAME, UNMERGED, Run, benchmarks_of, merge_order, read_runs, widest
+
+SEARCHED = ("drop_rate", "lambda_")
+
+Grid = Mapping
+"""{"merge": [[expert, ...], ...], "method": name, "options": {option: [value, ...]}}; options not named keep their
+defaults."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best point of a grid for one family and one merge.
+
+    options: the method's whole options; config: the whole config of a run at this point on `split`, whose split, limit
+    and seed the caller replaces; score: its mean over the merge's benchmarks, a fraction; n: prompts behind it; edges:
+    the searched options whose chosen value is the first or last of its list; points of the grid that ran, of how many.
+    """
+
+    family: str
+    family_seed: int | None
+    merge: tuple[str, ...]
+    method: str
+    options: dict
+    split: str
+    score: float
+    n: int
+    edges: tuple[str, ...]
+    points: int
+    of: int
+    config: Mapping = field(repr=False, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The searched options as a table shows them; a star marks an edge of the list."""
+        shown = {name: self.options[name] for name in SEARCHED if name in self.options}
+        short = {"drop_rate": "p", "lambda_": "lambda"}
+        text = " ".join(f"{short[k]}={v:g}{'*' if k in self.edges else ''}" for k, v in shown.items())
+        return text or "-"
+
+
+def defaults(method: str) -> dict:
+    """The default of every option of a method."""
+    return {item.name: item.default for item in fields(METHODS[method].options)}
+
+
+def _values(grid: Grid) -> dict[str, list]:
+    """The list of values of every option of a grid's method."""
+    return {k: [v] for k, v in defaults(grid["method"]).items()} | {k: list(v) for k, v in grid["options"].items()}
+
+
+def on_grid(run: Run, grid: Grid) -> bool:
+    """Whether a run is a point of a grid."""
+    if run.method != grid["method"] or set(run.merge) not in [set(merge) for merge in grid["merge"]]:
+        return False
+    lists = _values(grid)
+    return all(value in lists.get(name, [value]) for name, value in run.options)
+
+
+def grids_of(runs: Sequence[Run]) -> list[dict]:
+    """The grids that runs on several experts span: per method every drop rate and lambda seen, defaults else.
+
+    For records that come without their sweep's grids.
+    """
+    grids = []
+    for method in sorted({run.method for run in runs} & set(METHODS)):
+        own = [run for run in runs if run.method == method and len(run.merge) > 1]
+        lists = {name: sorted({dict(r.options)[name] for r in own if name in dict(r.options)}) for name in SEARCHED}
+        options = {name: values for name, values in lists.items() if values}
+        merges = sorted({run.merge for run in own}, key=merge_order)
+        grids.append({"method": method, "merge": [list(merge) for merge in merges], "options": options})
+    return grids
+
+
+def _point_score(runs: Sequence[Run], benchmarks: Sequence[str]) -> float:
+    return float(np.mean([np.mean([np.nanmean(run.scores[name]) for name in benchmarks]) for run in runs]))
+
+
+def _rank(run: Run) -> tuple:
+    """Equal scores: the smaller lambda, then the smaller drop rate, then the options as text."""
+    return run.option("lambda_", 0.0), run.option("drop_rate", 0.0), str(run.options)
+
+
+def _best(runs: Sequence[Run], grid: Grid) -> Choice | None:
+    """The best of one family's and one merge's runs on a grid."""
+    benchmarks = benchmarks_of(runs[0].merge, runs[0].scores)
+    points: dict[tuple, list[Run]] = {}
+    for run in runs:
+        if set(benchmarks) <= set(run.scores):
+            points.setdefault(run.options, []).append(run)
+    if not points:
+        return None
+    # Points are compared on the mask seeds that all of them have: runs added later at the chosen one don't move it.
+    common = set.intersection(*({run.seed for run in found} for found in points.values()))
+    compared = {k: [run for run in found if run.seed in common] or found for k, found in points.items()}
+    order = sorted(compared.values(), key=lambda found: (-_point_score(found, benchmarks), *_rank(found[0])))
+    best, lists = order[0][0], _values(grid)
+    options = dict(best.options)
+    ends = {name: (min(values), max(values)) for name, values in lists.items() if name in SEARCHED and len(values) > 1}
+    return Choice(
+        family=best.family,
+        family_seed=best.family_seed,
+        merge=best.merge,
+        method=best.method,
+        options=options,
+        split=best.split,
+        score=_point_score(order[0], benchmarks),
+        n=sum(best.scores[name].size for name in benchmarks),
+        edges=tuple(name for name in SEARCHED if name in ends and options[name] in ends[name]),
+        points=len(points),
+        of=len(list(product(*lists.values()))),
+        config=best.config,
+    )
+
+
+def choose(records: Iterable[Mapping] | Sequence[Run], grids: Sequence[Grid], split: str = "dev") -> list[Choice]:
+    """The best point of each grid, for each family, training seed and merge, by the mean over the merge's benchmarks.
+
+    records: records or runs; only successful runs on `split` that scored every benchmark of their merge count, those
+    with the largest limit. Ties: the smaller lambda, then the smaller drop rate. Grids that no run is on give nothing.
+    Sorted by family, training seed, merge, method.
+    """
+    listed = list(records)
+    runs = listed if listed and isinstance(listed[0], Run) else read_runs(listed)
+    out = []
+    for grid in grids:
+        groups: dict[tuple, list[Run]] = {}
+        for run in widest([run for run in runs if run.split == split and on_grid(run, grid)]):
+            groups.setdefault((run.family, str(run.family_seed), run.merge), []).append(run)
+        out += [choice for group in groups.values() if (choice := _best(group, grid))]
+    return sorted(out, key=lambda c: (c.family, str(c.family_seed), merge_order(c.merge), c.method))
+
+
+def final_runs(runs: Sequence[Run], choices: Sequence[Choice]) -> dict[tuple[tuple[str, ...], str], list[Run]]:
+    """The test runs that a table reports: (merge, method) -> runs at each family's choice.
+
+    A method that ran at a single point on test and had nothing to choose is reported at that point.
+    """
+    chosen = {(c.family_seed, c.merge, c.method): tuple(sorted(c.options.items())) for c in choices}
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        if run.split == "test" and run.method != UNMERGED and len(run.merge) > 1:
+            groups.setdefault((run.family_seed, run.merge, run.method), []).append(run)
+    out: dict[tuple[tuple[str, ...], str], list[Run]] = {}
+    for (family_seed, merge, method), found in groups.items():
+        points = {run.options for run in found}
+        options = chosen.get((family_seed, merge, method), found[0].options if len(points) == 1 else None)
+        kept = [
+            run for run in found if run.options == options and set(benchmarks_of(merge, run.scores)) <= set(run.scores)
+        ]
+        if kept:
+            out.setdefault((merge, method), []).extend(kept)
+    return out
+
+
+def complete_families(cells: Mapping[tuple, Sequence[Run]]) -> list:
+    """The training seeds with the most cells of Table 1's frame, so that every mean is over the same families."""
+    count: dict[object, int] = {}
+    for (_, method), runs in cells.items():
+        for seed in {run.family_seed for run in runs}:
+            count[seed] = count.get(seed, 0) + (method in FRAME)
+    most = max(count.values(), default=0)
+    return sorted((seed for seed, found in count.items() if found == most), key=str)
