@@ -4,7 +4,6 @@ A record is the JSON of one run (`della.record`); here it becomes a `Run` with o
 Names and order of merges and benchmarks are those of DELLA's Table 1 (arXiv 2406.11617v1).
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,12 +11,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from della.errors import InputError
+from della.files import canonical
 
 BENCHMARKS = ("alpaca_eval", "gsm8k", "mbpp")
 BENCHMARK_LABELS = {"alpaca_eval": "AlpacaEval", "gsm8k": "GSM8K", "mbpp": "MBPP", "avg": "Avg"}
 EXPERT_BENCHMARK = {"lm": "alpaca_eval", "math": "gsm8k", "code": "mbpp"}
 EXPERT_LABELS = {"lm": "LM", "math": "Math", "code": "Code"}
-MERGES = (("lm", "math"), ("code", "lm"), ("code", "math"), ("code", "lm", "math"))
+MERGES: tuple[tuple[str, ...], ...] = (("lm", "math"), ("code", "lm"), ("code", "math"), ("code", "lm", "math"))
 FRAME = ("ta_elect", "dare_elect", "ties", "della")
 PLAIN = ("average", "task_arithmetic", "dare", "dare_ties")
 METHOD_LABELS = {
@@ -40,7 +40,7 @@ class Run:
     """One successful run.
 
     scores: benchmark -> float64[n], the main metric of each prompt in [0, 1]; nan where the judge gave no verdict.
-    groups: benchmark -> str[n], the group of each prompt ("seen", "held_out"), or absent.
+    groups: benchmark -> str[n], the group of each prompt ("seen", "held_out").
     prompts_of: benchmark -> a name of its set of prompts; equal names mean the same prompts in the same order.
     """
 
@@ -54,7 +54,7 @@ class Run:
     limit: int | None
     engine: str
     judge: str
-    config: Mapping = field(repr=False)
+    prompts: str
     scores: dict[str, np.ndarray] = field(repr=False)
     groups: dict[str, np.ndarray] = field(repr=False)
     prompts_of: dict[str, str] = field(repr=False)
@@ -72,9 +72,9 @@ class Run:
         """The same run on the prompts of one group alone."""
         scores, prompts = {}, {}
         for name, values in self.scores.items():
-            if name in self.groups and (chosen := self.groups[name] == group).any():
+            if (chosen := self.groups[name] == group).any():
                 scores[name], prompts[name] = values[chosen], f"{self.prompts_of[name]}/{group}"
-        return replace(self, scores=scores, prompts_of=prompts, groups={})
+        return replace(self, scores=scores, prompts_of=prompts)
 
 
 def merge_label(merge: Sequence[str]) -> str:
@@ -106,35 +106,30 @@ def _scores(record: Mapping, benchmark: str) -> np.ndarray:
 
 
 def _run(record: Mapping) -> Run:
-    config, inputs = record["config"], record.get("inputs", {})
+    config, data = record["config"], record["inputs"]["data"]
     method = dict(config["method"])
     name = method.pop("name")
     scores = {benchmark: _scores(record, benchmark) for benchmark in sorted(record["scores"])}
     scores = {benchmark: values for benchmark, values in scores.items() if not np.isnan(values).all()}
     groups = {}
     for benchmark in scores:
-        if listed := record["scores"][benchmark].get("groups"):
-            groups[benchmark] = np.array(listed, dtype=str)
-    data = inputs.get("data", {})
-    where = f"{config['family']} {config.get('family_seed')}"
-    split, limit = config["split"], config.get("limit")
-    engine = config["engine"]
-    judge = config.get("judge")
+        groups[benchmark] = np.array(record["scores"][benchmark]["groups"], dtype=str)
+    split, engine = config["split"], config["engine"]
     return Run(
         family=config["family"],
-        family_seed=config.get("family_seed"),
+        family_seed=config["family_seed"],
         merge=tuple(sorted(config["merge"])),
         method=name,
         options=tuple(sorted(method.items())),
-        seed=config.get("seed"),
+        seed=config["seed"],
         split=split,
-        limit=limit,
+        limit=config["limit"],
         engine=" ".join(str(engine[key]) for key in ("name", "dtype") if engine.get(key)),
-        judge=str(judge.get("name") if isinstance(judge, Mapping) else judge or "none"),
-        config=config,
+        judge=config["judge"],
+        prompts=config["prompts"],
         scores=scores,
         groups=groups,
-        prompts_of={b: f"{b} {data.get(b, where)} {split} n={len(values)}" for b, values in scores.items()},
+        prompts_of={b: f"{b} {data[b]} {split} n={len(values)}" for b, values in scores.items()},
     )
 
 
@@ -163,10 +158,10 @@ def read_runs(records: Iterable[Mapping]) -> list[Run]:
     Raises InputError where two records of the same run (same merge, method, seed, prompts) have different scores.
     """
     done = [record for record in records if record["status"] == "done"]
-    done.sort(key=lambda record: (json.dumps(record["config"], sort_keys=True), record.get("identity", "")))
+    done.sort(key=lambda record: (canonical(record["config"]), record["identity"]))
     same: dict[tuple, list[Run]] = {}
     for run in map(_run, done):
-        where = (run.family, run.engine, run.judge, run.config.get("prompts"), run.split, run.limit)
+        where = (run.family, run.engine, run.judge, run.prompts, run.split, run.limit)
         same.setdefault((where, run.family_seed, run.point, run.seed), []).append(run)
     return [_joined(runs) for runs in same.values()]
 

@@ -20,7 +20,7 @@ from della import figures
 from della.errors import InputError
 from della.files import write_atomically
 from della.outcomes import METHOD_LABELS, Run, merge_label, read_runs, widest
-from della.selection import Choice, Grid, choose, complete_families, final_runs, grids_of, on_grid
+from della.selection import Choice, Grid, choose_runs, complete_families, final_runs, grids_of, on_grid
 from della.statistics import REPLICATES
 from della.tables.epsilon import Epsilons, epsilon_table
 from della.tables.experts import experts_table, groups_table, unmerged_runs
@@ -138,7 +138,7 @@ def _add_main(
     """Table 1, the gaps and the figures of the search."""
     merged = widest([run for run in runs if len(run.merge) > 1])
     grids = grids_of([run for run in merged if run.split == select]) if grids is None else grids
-    choices = choose(merged, grids, select)
+    choices = choose_runs(merged, grids, select)
     cells = final_runs(merged, choices)
     families = complete_families(cells)
     cells = {key: [run for run in found if run.family_seed in families] for key, found in cells.items()}
@@ -166,16 +166,16 @@ def _choice_notes(choices: Sequence[Choice], select: str) -> list[str]:
         )
     for choice in choices:
         if choice.points < choice.of:
-            where = f"{merge_label(choice.merge)} {METHOD_LABELS.get(choice.method, choice.method)}"
+            where = f"{merge_label(choice.merge)} {METHOD_LABELS.get(choice.name, choice.name)}"
             notes.append(f"{where}: chosen among {choice.points} of {choice.of} points; the others have not run.")
-    if widths := sorted({choice.options["epsilon"] for choice in choices if "epsilon" in choice.options}):
+    if widths := sorted({choice.method["epsilon"] for choice in choices if "epsilon" in choice.method}):
         notes.append(f"DELLA: epsilon {', '.join(f'{width:g}' for width in widths)} (full width).")
     return notes
 
 
 def _one_setting(runs: Sequence[Run]) -> str:
-    """One line on what all records share. Raises InputError where they are of several families, engines or judges."""
-    for what in ("family", "engine", "judge"):
+    """One line on what all records share. Raises InputError where they are of several families, engines, judges."""
+    for what in ("family", "engine", "judge", "prompts"):
         if len(seen := sorted({getattr(run, what) for run in runs})) > 1:
             raise InputError(f"the records are of more than one {what} ({', '.join(seen)}): report one at a time")
     if not runs:

@@ -4,9 +4,9 @@ The paper searches the drop rate in {0.1, 0.3, 0.5, 0.7, 0.9} and lambda, on the
 appendix A.3). Here the choice is made on development prompts unless `split="test"` says otherwise.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from itertools import product
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -24,28 +24,36 @@ defaults."""
 class Choice:
     """The best point of a grid for one family and one merge.
 
-    options: the method's whole options; config: the whole config of a run at this point on `split`, whose split, limit
-    and seed the caller replaces; score: its mean over the merge's benchmarks, a fraction; n: prompts behind it; edges:
-    the searched options whose chosen value is the first or last of its list; points of the grid that ran, of how many.
+    method: as a record has it, name and every option; score: the mean over the merge's benchmarks on `split`, a
+    fraction; n: prompts behind it; edges: the searched options whose chosen value is the first or last of its list;
+    points: how many points of the grid ran, of how many.
     """
 
     family: str
     family_seed: int | None
     merge: tuple[str, ...]
-    method: str
-    options: dict
+    method: dict
     split: str
     score: float
     n: int
     edges: tuple[str, ...]
     points: int
     of: int
-    config: Mapping = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.method["name"]
+
+    @property
+    def options(self) -> tuple[tuple[str, object], ...]:
+        """The method's options as a `Run` has them."""
+        return tuple(sorted((k, v) for k, v in self.method.items() if k != "name"))
 
     @property
     def label(self) -> str:
         """The searched options as a table shows them; a star marks an edge of the list."""
-        shown = {name: self.options[name] for name in SEARCHED if name in self.options}
+        shown = {name: self.method[name] for name in SEARCHED if name in self.method}
         short = {"drop_rate": "p", "lambda_": "lambda"}
         text = " ".join(f"{short[k]}={v:g}{'*' if k in self.edges else ''}" for k, v in shown.items())
         return text or "-"
@@ -53,7 +61,7 @@ class Choice:
 
 def defaults(method: str) -> dict:
     """The default of every option of a method."""
-    return {item.name: item.default for item in fields(METHODS[method].options)}
+    return {item.name: item.default for item in fields(METHODS[method].options)}  # type: ignore[arg-type]
 
 
 def _values(grid: Grid) -> dict[str, list]:
@@ -77,7 +85,8 @@ def grids_of(runs: Sequence[Run]) -> list[dict]:
     grids = []
     for method in sorted({run.method for run in runs} & set(METHODS)):
         own = [run for run in runs if run.method == method and len(run.merge) > 1]
-        lists = {name: sorted({dict(r.options)[name] for r in own if name in dict(r.options)}) for name in SEARCHED}
+        seen = {name: {r.option(name) for r in own} - {None} for name in SEARCHED}
+        lists = {name: sorted(values) for name, values in seen.items()}  # type: ignore[type-var]
         options = {name: values for name, values in lists.items() if values}
         merges = sorted({run.merge for run in own}, key=merge_order)
         grids.append({"method": method, "merge": [list(merge) for merge in merges], "options": options})
@@ -113,34 +122,35 @@ def _best(runs: Sequence[Run], grid: Grid) -> Choice | None:
         family=best.family,
         family_seed=best.family_seed,
         merge=best.merge,
-        method=best.method,
-        options=options,
+        method={"name": best.method, **options},
         split=best.split,
         score=_point_score(order[0], benchmarks),
         n=sum(best.scores[name].size for name in benchmarks),
         edges=tuple(name for name in SEARCHED if name in ends and options[name] in ends[name]),
         points=len(points),
-        of=len(list(product(*lists.values()))),
-        config=best.config,
+        of=math.prod(len(values) for values in lists.values()),
     )
 
 
-def choose(records: Iterable[Mapping] | Sequence[Run], grids: Sequence[Grid], split: str = "dev") -> list[Choice]:
+def choose(records: Iterable[Mapping], grids: Sequence[Grid], split: str = "dev") -> list[Choice]:
     """The best point of each grid, for each family, training seed and merge, by the mean over the merge's benchmarks.
 
-    records: records or runs; only successful runs on `split` that scored every benchmark of their merge count, those
-    with the largest limit. Ties: the smaller lambda, then the smaller drop rate. Grids that no run is on give nothing.
-    Sorted by family, training seed, merge, method.
+    Only successful runs on `split` that scored every benchmark of their merge count, those with the largest limit.
+    Ties: the smaller lambda, then the smaller drop rate. Grids that no run is on give nothing. Sorted by family,
+    training seed, merge, method.
     """
-    listed = list(records)
-    runs = listed if listed and isinstance(listed[0], Run) else read_runs(listed)
+    return choose_runs(read_runs(records), grids, split)
+
+
+def choose_runs(runs: Sequence[Run], grids: Sequence[Grid], split: str = "dev") -> list[Choice]:
+    """`choose`, of runs instead of records."""
     out = []
     for grid in grids:
         groups: dict[tuple, list[Run]] = {}
         for run in widest([run for run in runs if run.split == split and on_grid(run, grid)]):
             groups.setdefault((run.family, str(run.family_seed), run.merge), []).append(run)
         out += [choice for group in groups.values() if (choice := _best(group, grid))]
-    return sorted(out, key=lambda c: (c.family, str(c.family_seed), merge_order(c.merge), c.method))
+    return sorted(out, key=lambda c: (c.family, str(c.family_seed), merge_order(c.merge), c.name))
 
 
 def final_runs(runs: Sequence[Run], choices: Sequence[Choice]) -> dict[tuple[tuple[str, ...], str], list[Run]]:
@@ -148,7 +158,7 @@ def final_runs(runs: Sequence[Run], choices: Sequence[Choice]) -> dict[tuple[tup
 
     A method that ran at a single point on test and had nothing to choose is reported at that point.
     """
-    chosen = {(c.family_seed, c.merge, c.method): tuple(sorted(c.options.items())) for c in choices}
+    chosen = {(c.family_seed, c.merge, c.name): c.options for c in choices}
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         if run.split == "test" and run.method != UNMERGED and len(run.merge) > 1:

@@ -5,7 +5,8 @@ benchmark is the mean over mask seeds, then over training seeds. Everything a ta
 weights: one score, the paper's Avg (mean over a merge's benchmarks), a gap between two methods.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from della.errors import InputError
 from della.outcomes import Run
 from della.statistics import REPLICATES, Estimate, draw_weights, interval, resampled_means, wilson
 
-Term = tuple[Hashable, str]
+Key = Any  # of a cell: whatever hashable its table calls it by
+Term = tuple[Key, str]
 
 
 class Study:
@@ -22,19 +24,19 @@ class Study:
     cells: key -> runs. A run counts for a benchmark when it scored it.
     """
 
-    def __init__(self, cells: Mapping[Hashable, Sequence[Run]], replicates: int = REPLICATES):
+    def __init__(self, cells: Mapping[Key, Sequence[Run]], replicates: int = REPLICATES):
         self.cells = {key: list(runs) for key, runs in cells.items() if runs}
         self.replicates = replicates
-        self._score: dict[tuple[Hashable, str, object], float] = {}
-        self._drawn: dict[tuple[Hashable, str, object], np.ndarray] = {}
-        self._prompts: dict[tuple[Hashable, str, object], tuple[str, int, int]] = {}
+        self._score: dict[tuple[Key, str, object], float] = {}
+        self._drawn: dict[tuple[Key, str, object], np.ndarray] = {}
+        self._prompts: dict[tuple[Key, str, object], tuple[str, int, int]] = {}
         self._families: dict[Term, list] = {}
         for benchmark in sorted({name for runs in self.cells.values() for run in runs for name in run.scores}):
             self._resample(benchmark)
 
     def _resample(self, benchmark: str) -> None:
         """Fills the tables of scores and replicates, (key, benchmark, family seed) -> float and float64[replicates]."""
-        by_prompts: dict[str, dict[tuple[Hashable, object], list[Run]]] = {}
+        by_prompts: dict[str, dict[tuple[Key, object], list[Run]]] = {}
         for key, runs in self.cells.items():
             for run in runs:
                 if benchmark in run.scores:
@@ -89,11 +91,11 @@ class Study:
             nulls=sum(nulls for _, _, nulls in found),
         )
 
-    def score(self, key: Hashable, benchmark: str) -> Estimate | None:
+    def score(self, key: Key, benchmark: str) -> Estimate | None:
         """A cell's score on one benchmark."""
         return self.estimate({(key, benchmark): 1.0})
 
-    def average(self, key: Hashable, benchmarks: Sequence[str]) -> Estimate | None:
+    def average(self, key: Key, benchmarks: Sequence[str]) -> Estimate | None:
         """The paper's Avg cell: the mean of a cell's scores on `benchmarks`."""
         return self.estimate({(key, benchmark): 1 / len(benchmarks) for benchmark in benchmarks})
 
@@ -106,6 +108,6 @@ def difference(one: Mapping[Term, float], other: Mapping[Term, float]) -> dict[T
     return out
 
 
-def averaged(key: Hashable, benchmarks: Sequence[str], weight: float = 1.0) -> dict[Term, float]:
+def averaged(key: Key, benchmarks: Sequence[str], weight: float = 1.0) -> dict[Term, float]:
     """The terms of an Avg cell times a weight."""
     return {(key, benchmark): weight / len(benchmarks) for benchmark in benchmarks}

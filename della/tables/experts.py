@@ -1,6 +1,7 @@
 """The family before any merge: the base and each expert on every benchmark, and how they do on held-out phrasings."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from della.outcomes import (
     BENCHMARK_LABELS,
@@ -44,7 +45,12 @@ def experts_table(runs: Sequence[Run], notes: Sequence[str]) -> Table | None:
             label = merge_label(merge)
             row = ["-" if seed is None else str(seed), label, *(score_text(cells[name]) for name in BENCHMARKS)]
             for name, cell in cells.items():
-                keys = {"family": alone[0].family, "training_seed": seed, "merge": label, "method": UNMERGED}
+                keys: dict[str, Any] = {
+                    "family": alone[0].family,
+                    "training_seed": seed,
+                    "merge": label,
+                    "method": UNMERGED,
+                }
                 table.record(cell, **keys, benchmark=name)
             table.rows.append([*row, _lead(table, study, seed, merge, models)])
     return table
@@ -60,7 +66,7 @@ def _lead(table: Table, study: Study, seed: object, merge: tuple[str, ...], mode
         return NOT_RUN
     best = max(rivals, key=lambda other: (rivals[other], other))
     lead = study.estimate({((seed, merge), own): 1.0, ((seed, best), own): -1.0})
-    keys = {"training_seed": seed, "merge": merge_label(merge), "method": f"minus {merge_label(best)}"}
+    keys: dict[str, Any] = {"training_seed": seed, "merge": merge_label(merge), "method": f"minus {merge_label(best)}"}
     table.record(lead, quantity="difference", **keys, benchmark=own)
     return NOT_RUN if lead is None else f"{gap_text(lead)} over {merge_label(best)}"
 
@@ -83,7 +89,12 @@ def groups_table(runs: Sequence[Run], notes: Sequence[str]) -> Table | None:
         row = ["-" if seed is None else str(seed), EXPERT_LABELS[expert], BENCHMARK_LABELS[benchmark]]
         for name in names:
             cell = study.score((seed, expert, name), benchmark)
-            keys = {"training_seed": seed, "merge": EXPERT_LABELS[expert], "method": UNMERGED, "options": name}
+            keys: dict[str, Any] = {
+                "training_seed": seed,
+                "merge": EXPERT_LABELS[expert],
+                "method": UNMERGED,
+                "options": name,
+            }
             table.record(cell, **keys, benchmark=benchmark)
             row.append(score_text(cell))
         table.rows.append(row)

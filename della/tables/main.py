@@ -4,6 +4,7 @@ The gaps are computed as the paper does: a method's mean over the four Avg cells
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from della.outcomes import (
     BENCHMARK_LABELS,
@@ -30,7 +31,7 @@ GAPS = (
     ("DELLA - mean of TIES and DARE", ("ties", "dare_elect"), "2.4"),
     ("DELLA - TA", ("ta_elect",), "11.1"),
 )
-SINGLES = tuple((name,) for name in EXPERT_LABELS)
+SINGLES: tuple[tuple[str, ...], ...] = tuple((name,) for name in EXPERT_LABELS)
 
 
 def main_study(cells: Mapping[tuple, Sequence[Run]], unmerged: Sequence[Run]) -> Study:
@@ -61,7 +62,7 @@ def _header() -> list[str]:
 
 
 def _chosen(choices: Sequence[Choice], merge: tuple[str, ...], method: str) -> list[Choice]:
-    return [choice for choice in choices if (choice.merge, choice.method) == (merge, method)]
+    return [choice for choice in choices if (choice.merge, choice.name) == (merge, method)]
 
 
 def _merge_row(
@@ -80,7 +81,7 @@ def _merge_row(
         printed = paper.printed(merge, method, name) if method in FRAME else NOT_APPLICABLE
         row += [score_text(found[name]), printed]
         options = " / ".join(sorted({options_text(dict(run.options)) for run in runs}))
-        keys = {"merge": merge_label(merge), "method": method, "options": options, "benchmark": name}
+        keys: dict[str, Any] = {"merge": merge_label(merge), "method": method, "options": options, "benchmark": name}
         table.record(found[name], published="" if printed == NOT_APPLICABLE else printed, **keys, **_origin(runs))
     table.rows.append(row)
 
@@ -93,13 +94,13 @@ def _single_row(table: Table, study: Study, paper: Table1, merge: tuple[str, ...
         found = study.score(key, benchmark)
         printed = paper.printed(merge, "expert", benchmark)
         row += [score_text(found), printed]
-        keys = {"merge": merge_label(merge), "method": UNMERGED, "benchmark": benchmark}
+        keys: dict[str, Any] = {"merge": merge_label(merge), "method": UNMERGED, "benchmark": benchmark}
         published = "" if printed == NOT_APPLICABLE else printed
         table.record(found, published=published, **keys, **_origin(study.cells.get(key, [])))
     table.rows.append([*row, NOT_APPLICABLE, NOT_APPLICABLE])
 
 
-def _origin(runs: Sequence[Run]) -> dict[str, object]:
+def _origin(runs: Sequence[Run]) -> dict[str, Any]:
     """The family and training seeds of a cell, for the CSV."""
     seeds = sorted({str(run.family_seed) for run in runs})
     return {"family": runs[0].family, "training_seed": " ".join(seeds)} if runs else {}

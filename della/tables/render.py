@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from della.files import write_atomically
 from della.statistics import Estimate
@@ -69,9 +70,7 @@ class Table:
         """Draws a rule before the next row."""
         self.rules.add(len(self.rows))
 
-    def record(
-        self, found: Estimate | None, *, quantity: str = "score", published: object = "", **keys: object
-    ) -> None:
+    def record(self, found: Estimate | None, *, quantity: str = "score", published: object = "", **keys: Any) -> None:
         """Adds one number to the CSV, in percent or percentage points; a missing one with an empty value."""
         row: dict[str, object] = {"table": self.name, "quantity": quantity, "published": published, **keys}
         if found:
