@@ -2,14 +2,14 @@
 
     verdicts = run_programs([Program("def f(x):\\n    return x + 1", ["assert f(1) == 2"])], workers=2, cache=path)
 
-Used for MBPP (the paper's Section 4.1 and Appendix) and whatever else scores by execution. A program's text runs in the
-order code, setup, tests (MBPP's problem 367 needs its setup after the code), with the standard library only, an empty
-stdin, no arguments and no environment; it passes if the last test is reached and returns. How it is isolated, how a
-verdict is told, and what adversary both hold against: see `sandbox_runner.py`. `isolation_level()` says which level
-this machine allows; a score should record it.
+For MBPP and whatever else is scored by execution. A program's text runs in the order code, setup, tests (MBPP's problem
+367 needs its setup after the code), with the standard library only, an empty stdin, no arguments and no environment; it
+passes if the last test is reached and returns. How it is isolated, how a verdict is told, and what adversary both hold
+against: see `sandbox_runner.py`. `isolation_level()` says which level this machine allows; a score should record it.
 
 A runner is one isolated Python process that forks a child per program (about 2 ms each); this process keeps its runners
-for the next call, and they end with it. Verdicts that need no luck are kept in the `cache` file (`sandbox_cache.py`).
+for the next call, and they end with it. The `cache` file (`sandbox_cache.py`) keeps every verdict but one: a program
+that the machine killed twice, most likely for lack of memory.
 """
 
 import atexit
@@ -62,9 +62,17 @@ class _Runner:
         if "LD_LIBRARY_PATH" in os.environ:  # some clusters' Python needs it to start
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         command = [sys.executable, "-S", "-s", "-P", str(RUNNER), level]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        # An own session: Ctrl-C is for us, and the runner ends when its stdin does.
-        self._process = subprocess.Popen(command, **pipes, env=environment, start_new_session=True)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for us; the runner ends when its stdin does
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._commands, self._answers = self._process.stdin, self._process.stdout
         self._receive(30)
 
     def ask(self, program: Program, seconds: float, memory_mb: int, wall: float) -> dict:
@@ -78,16 +86,16 @@ class _Runner:
             "memory_mb": memory_mb,
         }
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
+            self._commands.write(json.dumps(request).encode() + b"\n")
+            self._commands.flush()
         except BrokenPipeError:
             raise SandboxError("the sandbox's runner is gone") from None
         return self._receive(wall + 30)
 
     def _receive(self, seconds: float) -> dict:
         line = b""
-        if select.select([self._process.stdout], [], [], seconds)[0]:
-            line = self._process.stdout.readline()
+        if select.select([self._answers], [], [], seconds)[0]:
+            line = self._answers.readline()
         if not line:
             self.close()
             raise SandboxError("the sandbox's runner ended or hangs")
@@ -100,13 +108,13 @@ class _Runner:
     def close(self) -> None:
         """Ends the runner, and with it whatever it runs."""
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._commands.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
 
 
 class _Runners:
@@ -225,7 +233,7 @@ def _judge_all(
 
     def settle(key: str, answer: dict) -> None:
         found[key] = Verdict(answer["passed"], answer["reason"])
-        if file is not None:
+        if file is not None and (answer["sure"] or answer["reason"] == "timeout"):
             file.add(key, found[key])
 
     def judge(key: str) -> tuple[str, dict]:

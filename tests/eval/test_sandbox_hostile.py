@@ -118,9 +118,8 @@ while True:
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def needs_namespaces():
-    if isolation_level() != "namespaces":
+def need(level: str) -> None:
+    if "namespaces" == level != isolation_level():
         pytest.skip("this machine refuses namespaces")
 
 
@@ -139,6 +138,7 @@ def leftovers() -> set[str]:
 
 @pytest.mark.parametrize("level", ["namespaces", "rlimits"])
 def test_no_cheat_passes(level):
+    need(level)
     runners = _Runners(level, _Runner(level))
     answers = {name: runners.judge(Program(code, RIGHT.tests), 1.0, 512, 1.0) for name, code in CHEATS.items()}
     assert [name for name, answer in answers.items() if answer["passed"]] == []
@@ -148,6 +148,7 @@ def test_no_cheat_passes(level):
 
 def test_no_attack_works_and_nothing_is_left_behind(tmp_path, monkeypatch):
     """The canary keeps its bytes, nobody connects, no process, mount or sandbox folder is new."""
+    need("namespaces")
     monkeypatch.setenv("SECRET", "SECRET")
     canary = tmp_path / "canary"
     canary.write_text("alive")
@@ -176,6 +177,7 @@ def test_no_attack_works_and_nothing_is_left_behind(tmp_path, monkeypatch):
 @pytest.mark.parametrize("level", ["namespaces", "rlimits"])
 def test_what_a_right_program_leaves_running_or_lying_about_is_gone_when_its_verdict_is_there(level):
     """It passes: a child that sleeps in a session of its own, a thread, and a file are no fault, but must not stay."""
+    need(level)
     mark = f"left-{uuid.uuid4().hex}"
     code = f"""
 import os, threading, time
@@ -247,6 +249,7 @@ def test_the_token_is_in_nothing_that_a_program_can_walk_to():
     """Every token of this runner is sixteen times the letter T, number 84. The search through frames and all that the
     garbage collector knows finds what was hidden in a closure (1), a global (2) and a frame (3): not 4, which nobody
     hid, and not 84."""
+    need("namespaces")
     fixed = f"import os, runpy\nos.urandom = lambda n: b'T' * n\nrunpy.run_path({str(RUNNER)!r}, run_name='__main__')"
     process = start_runner([sys.executable, "-S", "-s", "-P", "-c", fixed, "namespaces"])
     assert ask(process, SEARCH, "assert f() == [1, 2, 3]") == (True, "")
@@ -257,6 +260,7 @@ def test_the_token_is_in_nothing_that_a_program_can_walk_to():
 
 def test_without_root_the_same_holds_inside_a_user_namespace():
     """The runner as a user that owns nothing, in a Python that such a user can start."""
+    need("namespaces")
     other = {"user": 64_999, "group": 64_999, "extra_groups": []} if os.geteuid() == 0 else {}
     folder = Path(tempfile.mkdtemp())
     try:
