@@ -209,7 +209,7 @@ def test_a_killed_writer_leaves_whole_records_only(tmp_path):
 
 
 def test_two_thousand_records_load_in_seconds(tmp_path):
-    """As large as the tiny family's: three benchmarks of 500 prompts, five metrics. Measured 1 s; 10 s allowed."""
+    """As large as the tiny family's: three benchmarks of 500 prompts, five metrics. Measured 2 s; 10 s allowed."""
     ids, groups = [str(i) for i in range(500)], ["seen"] * 300 + ["held_out"] * 200
     block = score_block("a", ids, groups, {"a": [1.0] * 500, "b": [0.0, 0.5] * 250})
     for seed in range(2000):
