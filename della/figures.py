@@ -7,6 +7,7 @@ Colours are Okabe and Ito's, told apart by colour-blind readers; every line has 
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -53,23 +54,22 @@ STYLE = {
     "pdf.fonttype": 42,
     "savefig.dpi": 160,
 }
-Curve = Mapping[float, Estimate | None]
+Curve = Mapping[Any, Estimate | None]
 
 
-def profiles(runs: Sequence[Run], axis: str) -> dict[tuple[tuple[str, ...], str], Curve]:
+def profiles(runs: Sequence[Run], axis: str) -> Mapping[tuple[tuple[str, ...], str], Curve]:
     """Score against one searched option, the other at its best for each value: (merge, method) -> value -> Avg.
 
-    axis: "drop_rate" or "lambda_". runs: those of the search, all on one split. A method without the option has one
-    value, nan.
+    axis: "drop_rate" or "lambda_". runs: those of the search, all on one split. A method without the option has the
+    one value None.
     """
     other = {"drop_rate": "lambda_", "lambda_": "drop_rate"}[axis]
-    cells: dict[tuple, list[Run]] = {}
+    cells: dict[Any, list[Run]] = {}
     for run in runs:
         if run.merge in MERGES and run.method in FRAME and set(benchmarks_of(run.merge)) <= set(run.scores):
-            key = (run.merge, run.method, run.option(axis, float("nan")), run.option(other, 0.0))
-            cells.setdefault(tuple(None if value != value else value for value in key), []).append(run)
+            cells.setdefault((run.merge, run.method, run.option(axis), run.option(other)), []).append(run)
     study = Study(cells)
-    best: dict[tuple, dict] = {}
+    best: dict[tuple[tuple[str, ...], str], dict] = {}
     for key in sorted(study.cells, key=str):
         found = study.average(key, benchmarks_of(key[0]))
         curve = best.setdefault(key[:2], {})
@@ -118,11 +118,11 @@ def _panels(
             axes.set_xlabel(xlabel)
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axes.tick_params(labelleft=True)
-        handles: dict[str, object] = {}
+        handles: dict[str, Any] = {}
         for axes in grid.flat[:count]:
             handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 3 * columns)
+            list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 3 * columns)
         )
     return figure
 
@@ -136,7 +136,7 @@ def _methods_figure(found: Mapping[tuple, Curve], xlabel: str, split: str) -> Fi
         for method in FRAME:
             curve = found.get((merges[index], method), {})
             colour, marker = METHOD_STYLE[method]
-            if (level := curve.get(None)) is not None:  # type: ignore[call-overload]
+            if (level := curve.get(None)) is not None:
                 _level(axes, level, colour, METHOD_LABELS[method])
             elif curve:
                 _line(axes, curve, colour, marker, METHOD_LABELS[method])

@@ -93,7 +93,8 @@ def build_report(
     grids: Sequence[Grid] | None = None,
     published: Path = PUBLISHED,
 ) -> Report:
-    """All tables and figures that the records carry; what has no records is left out, but for Table 1 and the gaps.
+    """All tables and figures that the records carry. Table 1 and the gaps are there, "not run" in every cell that is
+    missing, unless the records are of sweeps that choose nothing; any other table is left out where it has no records.
 
     records: of one family (any training seeds), one engine, one judge. select: where hyperparameters are chosen, "dev"
     or "test". grids: those of the sweep behind Table 1; None: as far as the records span.
@@ -138,6 +139,8 @@ def _add_main(
     """Table 1, the gaps and the figures of the search."""
     merged = widest([run for run in runs if len(run.merge) > 1])
     grids = grids_of([run for run in merged if run.split == select]) if grids is None else grids
+    if runs and not grids:
+        return  # records of a sweep that chooses nothing: not those of Table 1
     choices = choose_runs(merged, grids, select)
     cells = final_runs(merged, choices)
     families = complete_families(cells)

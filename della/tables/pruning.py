@@ -28,7 +28,7 @@ class Pruning:
     experts: list[str]
     variants: list[str]
     drop_rates: list[float]
-    epsilon: float | None
+    epsilon: float
 
     def score(self, expert: str, variant: str, drop_rate: float) -> Estimate | None:
         """A pruned expert's score on its own benchmark."""
@@ -56,20 +56,20 @@ def _variant(run: Run) -> str | None:
 
 
 def pruning_study(runs: Sequence[Run]) -> Pruning | None:
-    """Collects the test runs of pruned single experts; None without any.
+    """Collects the test runs of pruned single experts; None without both DARE and MAGPRUNE.
 
     Of several epsilons, that with most drop rates is shown (then the smallest): `della.tables.epsilon` has the others.
     """
     alone = [r for r in runs if r.split == "test" and len(r.merge) == 1 and r.merge[0] in EXPERT_BENCHMARK]
     alone = [r for r in alone if set(benchmarks_of(r.merge)) <= set(r.scores)]
     pruned = [run for run in alone if run.method in ("dare", "della") and _variant(run)]
-    if not pruned:
+    if not {"dare", "della"} <= {run.method for run in pruned}:
         return None
     rates: dict[float, set] = {}
     for run in pruned:
         if run.method == "della":
             rates.setdefault(float(run.option("epsilon")), set()).add(run.option("drop_rate"))  # type: ignore[arg-type]
-    epsilon = min(rates, key=lambda e: (-len(rates[e]), e)) if rates else None
+    epsilon = min(rates, key=lambda e: (-len(rates[e]), e))
     cells: dict[tuple[str, str, float], list[Run]] = {}
     for run in pruned:
         if run.method == "dare" or run.option("epsilon") == epsilon:
