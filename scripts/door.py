@@ -38,7 +38,9 @@ def one_line(error: BaseException) -> str:
     """The message of an error on one line, without Hydra's help texts and repeated causes."""
     text = str(error).strip() or type(error).__name__
     kept = [line.strip() for line in text.splitlines() if line.strip()]
-    kept = [line for line in kept if not re.match(r"(full_key|object_type|reference_type|See https?:|Set the env)", line)]
+    kept = [
+        line for line in kept if not re.match(r"(full_key|object_type|reference_type|See https?:|Set the env)", line)
+    ]
     return re.sub(r"\s+", " ", "; ".join(kept)).rstrip(";")
 
 

@@ -44,8 +44,12 @@ def main(config: EvaluateConfig) -> None:
         engine.close()
     print(scores_text({name: outcome.metrics for name, outcome in outcomes.items()}))
     if config.out:
-        text = {"model": config.model, "split": config.split, "engine": settings.name,
-                "outcomes": {name: asdict(outcome) for name, outcome in outcomes.items()}}
+        text = {
+            "model": config.model,
+            "split": config.split,
+            "engine": settings.name,
+            "outcomes": {name: asdict(outcome) for name, outcome in outcomes.items()},
+        }
         write_atomically(Path(config.out), (json.dumps(text, indent=1, sort_keys=True) + "\n").encode())
 
 

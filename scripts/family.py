@@ -49,7 +49,9 @@ def open_family(experts: Experts, seed: int, work: Path) -> Family:
         base, models, family_seed, data = made.base, made.models, seed, made.data
     else:
         if not experts.base:
-            raise InputError("experts.base is not set: write experts.base=DIR, the model that the experts were tuned from")
+            raise InputError(
+                "experts.base is not set: write experts.base=DIR, the model that the experts were tuned from"
+            )
         base, models = Path(experts.base), {name: Path(path) for name, path in experts.models.items()}
         family_seed, data = None, data_folder(experts.data)
     opened = {name: Checkpoint(path) for name, path in sorted(models.items())}

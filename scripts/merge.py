@@ -31,7 +31,10 @@ def main(config: MergeConfig) -> None:
     if not names:
         raise InputError("no expert to merge: name at least one, as experts.models.math=DIR")
     described = {
-        "experts": {"base": str(family.base.folder), "models": {name: str(family.models[name].folder) for name in names}},
+        "experts": {
+            "base": str(family.base.folder),
+            "models": {name: str(family.models[name].folder) for name in names},
+        },
         "method": {"name": method, **asdict(config.method)},
         "seed": config.seed if config.method.is_random else None,
         "vocab": config.experts.vocab,

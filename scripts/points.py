@@ -42,7 +42,9 @@ class Point:
     @property
     def key(self) -> str:
         """Everything that tells two points apart, as text: for ordering and for finding duplicates."""
-        return json.dumps([self.family_seed, self.merge, self.method_config, self.seed, self.split, self.limit, self.on])
+        return json.dumps(
+            [self.family_seed, self.merge, self.method_config, self.seed, self.split, self.limit, self.on]
+        )
 
 
 def options_of(method: str, values: dict[str, Any]) -> Any:
@@ -53,7 +55,9 @@ def options_of(method: str, values: dict[str, Any]) -> Any:
 def combinations(grid: Grid) -> list[Any]:
     """Every combination of a block's option values, as options objects, in the order written."""
     names = list(grid.options)
-    return [options_of(grid.method, dict(zip(names, row, strict=True))) for row in itertools.product(*grid.options.values())]
+    return [
+        options_of(grid.method, dict(zip(names, row, strict=True))) for row in itertools.product(*grid.options.values())
+    ]
 
 
 def expand(config: RunConfig, grid: Grid, split: str, limit: int | None, seeds: list[int]) -> list[Point]:
@@ -82,13 +86,12 @@ def second_stage(config: RunConfig, records: list[dict[str, Any]]) -> list[Point
     """The chosen points, on the test split with every mask seed; `records` are those of the choosing runs."""
     points = []
     for grid in (g for g in config.sweep.grids.values() if g.choose):
-        for choice in choose([r for r in records if r["config"]["method"]["name"] == grid.method], grid.options):
-            picked = dict(choice.method)
-            name = picked.pop("name")
-            options = options_of(name, picked)
+        searched = {"merge": grid.merge, "method": grid.method, "options": grid.options}
+        for choice in choose(records, [searched], config.select):
+            options = options_of(grid.method, {k: v for k, v in choice.method.items() if k != "name"})
             for seed in config.sweep.seeds if options.is_random else [None]:
-                merge = tuple(choice.merge)
-                points.append(Point(choice.family_seed, merge, name, options, seed, "test", config.sweep.test_limit, grid.on))
+                merge, limit = tuple(sorted(choice.merge)), config.sweep.test_limit
+                points.append(Point(choice.family_seed, merge, grid.method, options, seed, "test", limit, grid.on))
     return unique(points)
 
 
@@ -96,5 +99,3 @@ def unique(points: list[Point]) -> list[Point]:
     """Without repeats, family by family so that an engine is opened once for each."""
     seen = {point.key: point for point in points}
     return sorted(seen.values(), key=lambda p: p.family_seed)
-
-

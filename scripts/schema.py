@@ -23,7 +23,7 @@ def option(default: Any, text: str) -> Any:
 
 def one_of(where: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises InputError unless value is one of choices."""
-    if value not in choices:
+    if value not in (*choices, MISSING):
         raise InputError(f"{where}={value}: write one of {', '.join(choices)}")
 
 
@@ -69,7 +69,9 @@ class Engine:
 @dataclass
 class Judge:
     name: str = option(MISSING, "who judges AlpacaEval: rules (a program checks the instruction's rule) | annotations")
-    file: str | None = option(None, "annotations: verdicts in alpaca_eval's format, looked up by instruction and output")
+    file: str | None = option(
+        None, "annotations: verdicts in alpaca_eval's format, looked up by instruction and output"
+    )
 
     def __post_init__(self) -> None:
         one_of("judge.name", self.name, ("rules", "annotations"))
@@ -123,7 +125,7 @@ class Paths:
 
 @dataclass
 class RunConfig:
-    """One run, or a sweep of runs (`python -m scripts.run`, `python -m scripts.report`)."""
+    """One run, or a sweep of runs (`python -m scripts.run`)."""
 
     experts: Experts = field(default_factory=Experts)
     method: Any = MISSING
@@ -143,6 +145,14 @@ class RunConfig:
     def __post_init__(self) -> None:
         one_of("split", self.split, ("dev", "test"))
         one_of("select", self.select, ("dev", "test"))
+
+
+@dataclass
+class ReportConfig(RunConfig):
+    """Tables and figures of a sweep, from its records (`python -m scripts.report`)."""
+
+    records: str | None = option(None, "file of compact records to report instead of the sweep's working records")
+    publish: bool = option(False, "also write compact records, tables and figures into paths.results, and README.md")
 
 
 @dataclass
@@ -187,7 +197,13 @@ class ExpertsConfig:
     seeds: list[int] = option([], "training seeds to make, one family each; empty: experts.seed alone")
 
 
-ROOTS = {"run": RunConfig, "report": RunConfig, "merge": MergeConfig, "evaluate": EvaluateConfig, "experts": ExpertsConfig}
+ROOTS = {
+    "run": RunConfig,
+    "report": ReportConfig,
+    "merge": MergeConfig,
+    "evaluate": EvaluateConfig,
+    "experts": ExpertsConfig,
+}
 
 
 def register() -> None:
@@ -206,8 +222,11 @@ def lines_of(node: type, prefix: str = "") -> list[str]:
     for item in fields(node):
         key = prefix + item.name
         if text := item.metadata.get("help"):
-            default = "" if item.default in (MISSING, None) or not isinstance(item.default, (str, int, float)) else (
-                f" [{item.default}]" if item.default != "" else "")
+            default = (
+                ""
+                if item.default in (MISSING, None) or not isinstance(item.default, (str, int, float))
+                else (f" [{item.default}]" if item.default != "" else "")
+            )
             out.append(f"  {key:26} {text}{default}")
         elif isinstance(item.type, type) and is_dataclass(item.type):
             out += lines_of(item.type, key + ".")

@@ -74,7 +74,9 @@ class Session:
     def benchmarks(self, point: Point) -> list[str]:
         """Names of the benchmarks a point is evaluated on: those of its experts, or all."""
         specs = self.config.benchmarks
-        chosen = [name for name, spec in specs.items() if point.on == "all" or not point.merge or spec.expert in point.merge]
+        chosen = [
+            name for name, spec in specs.items() if point.on == "all" or not point.merge or spec.expert in point.merge
+        ]
         return sorted(chosen)
 
     def describe(self, point: Point) -> dict[str, Any]:

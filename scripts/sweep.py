@@ -61,8 +61,16 @@ def die_with_parent() -> None:
 def work(stage: Stage, session: Session, config: RunConfig, title: str) -> None:
     """Runs points of the stage until every one has a record, its own or another worker's."""
     stage.refresh()
-    bar = tqdm(total=len(stage.points), initial=len(stage.finished), desc=title, unit="run", disable=config.worker != 0,
-               dynamic_ncols=True, mininterval=1.0, smoothing=0.05)
+    bar = tqdm(
+        total=len(stage.points),
+        initial=len(stage.finished),
+        desc=title,
+        unit="run",
+        disable=config.worker != 0,
+        dynamic_ncols=True,
+        mininterval=1.0,
+        smoothing=0.05,
+    )
     while pending := stage.open:
         turned = pending[len(pending) * config.worker // max(config.workers, 1) :] + pending
         ran = next((identity for identity in turned if attempt(identity, stage, session, config)), None)
@@ -106,7 +114,9 @@ def chooses(config: RunConfig) -> bool:
     return any(grid.choose for grid in config.sweep.grids.values())
 
 
-def recorded(session: Session, config: RunConfig, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+def recorded(
+    session: Session, config: RunConfig, folder: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
     """Records of both stages that exist, without running anything, and how many points have none."""
     first = [(p, find_done(folder, session.identity(p))) for p in first_stage(config)]
     found = [record for _, record in first if record]
@@ -122,8 +132,14 @@ def run_sweep(config: RunConfig) -> None:
     tracker = None
     if config.worker == 0 and config.tracking.mode != "disabled":
         tracking = config.tracking
-        tracker = Tracker(folder, Path(config.paths.work) / "wandb", project=tracking.project, entity=tracking.entity,
-                          mode=tracking.mode, group=config.sweep.name)
+        tracker = Tracker(
+            folder,
+            Path(config.paths.work) / "wandb",
+            project=tracking.project,
+            entity=tracking.entity,
+            mode=tracking.mode,
+            group=config.sweep.name,
+        )
         tracker.start()
     session = Session(config)
     try:
@@ -140,8 +156,10 @@ def summarise(records: list[dict[str, Any]], folder: Path, config: RunConfig) ->
     """Says how many runs were executed, were there before, and failed."""
     ran = sum(record["provenance"].get("invocation") == invocation() for record in records)
     failed = [record for record in records if record["status"] == "failed"]
-    print(f"sweep {config.sweep.name}: {len(records)} runs, {ran} executed, {len(records) - ran} done before, "
-          f"{len(failed)} failed; records in {folder}")
+    print(
+        f"sweep {config.sweep.name}: {len(records)} runs, {ran} executed, {len(records) - ran} done before, "
+        f"{len(failed)} failed; records in {folder}"
+    )
     if failed:
         names = "; ".join(sorted({f"{r['identity']} ({r['error']})" for r in failed})[:3])
         raise RunsFailed(f"{len(failed)} of {len(records)} runs, tried again by the next invocation: {names}")

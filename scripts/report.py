@@ -1,0 +1,66 @@
+"""Tables and figures of a sweep, from its records.
+
+    python -m scripts.report sweep=main_table                     # from the working records
+    python -m scripts.report records=results/tiny/main_table.jsonl
+    python -m scripts.report sweep=main_table publish=true        # also into results/ and README.md
+
+Prints the tables; writes them as Markdown, LaTeX and CSV, and the figures as PNG and PDF.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from della.compact import read_compact, read_header, write_compact
+from della.errors import InputError
+from della.provenance import provenance
+from della.report import build_report, splice
+from scripts.door import door
+from scripts.schema import ReportConfig
+from scripts.session import Session
+from scripts.sweep import recorded
+
+README = Path("README.md")
+
+
+def command_of(config: ReportConfig) -> str:
+    """What a reader types to make the records of this report."""
+    extra = "" if config.select == "dev" else f" SELECT={config.select}"
+    return f"make sweep EXPERTS={config.experts.family} SWEEP={config.sweep.name}{extra}"
+
+
+def gather(config: ReportConfig) -> tuple[list[dict[str, Any]], str, str]:
+    """Records, the command that makes them, and the last commit of the code that made them."""
+    if config.records:
+        header = read_header(Path(config.records))
+        return read_compact(Path(config.records)), header["command"], header["commit"] or "unknown"
+    if not config.sweep.name:
+        raise InputError("nothing to report: write sweep=NAME or records=FILE.jsonl")
+    first, second, missing = recorded(Session(config), config, Path(config.paths.work) / "records")
+    records = {record["identity"]: record for record in first + second}
+    if missing:
+        print(f"{missing} runs of sweep {config.sweep.name} have no record yet: run `{command_of(config)}`")
+    return list(records.values()), command_of(config), provenance(0)["commit"] or "unknown"
+
+
+@door("report")
+def main(config: ReportConfig) -> None:
+    records, command, commit = gather(config)
+    grids = [
+        {"merge": g.merge, "method": g.method, "options": g.options} for g in config.sweep.grids.values() if g.choose
+    ]
+    report = build_report(records, command, commit, select=config.select, grids=None if config.records else grids)
+    print(report.text)
+    name = config.sweep.name if not config.records else Path(config.records).stem
+    label = name if config.select == "dev" else f"{name}-{config.select}"
+    folder = Path(config.paths.work) / "reports" / config.experts.family / label
+    if config.publish:
+        folder = Path(config.paths.results) / config.experts.family
+        write_compact(folder / f"{label}.jsonl", records, command=command, commit=commit)
+        splice(README, report.fragments)
+        folder = folder / label
+    report.write(folder)
+    print(f"\ntables and figures: {folder}")
+
+
+if __name__ == "__main__":
+    main()
