@@ -26,7 +26,7 @@ from della.tables.epsilon import Epsilons, epsilon_table
 from della.tables.experts import experts_table, groups_table, unmerged_runs
 from della.tables.main import gaps_table, main_study, main_table
 from della.tables.pruning import pruning_study, pruning_summary, pruning_table
-from della.tables.published import PUBLISHED, Table1, read_published
+from della.tables.published import PUBLISHED, Published, Table1, read_published
 from della.tables.render import Table, markdown, write_table
 from della.tables.seeds import seeds_table
 
@@ -105,26 +105,17 @@ def build_report(
     report = Report(f"Made by `{command}` at commit {commit}.")
     rows = read_published(published)
     _add_main(report, runs, Table1(rows), select, grids, about)
-    _add(report, experts_table(runs, [f"{about}.", CELL_NOTE, INTERVAL_NOTE]))
-    _add(report, groups_table(runs, [f"{about}.", CELL_NOTE, INTERVAL_NOTE]))
-    single = widest([run for run in runs if run.split == "test" and len(run.merge) == 1])
-    if pruning := pruning_study(single):
-        where = _about(single, about)
-        notes = [where, *([f"MAGPRUNE: epsilon {pruning.epsilon:g}."] if pruning.epsilon is not None else [])]
-        notes += [
-            CELL_NOTE,
-            INTERVAL_NOTE,
-            "paper: Table 6, WizardMath-13B on GSM8K, points; no intervals given there.",
-        ]
-        _add(report, pruning_table(pruning, rows, notes))
-        report.summaries["pruning_summary"] = pruning_summary(pruning, rows, notes)
-        report.figures["pruning"] = figures.pruning_figure(pruning)
-    epsilons = Epsilons(widest([run for run in runs if run.split == "test"]))
+    plain = [f"{about}.", CELL_NOTE, INTERVAL_NOTE]
+    _add(report, experts_table(runs, plain))
+    _add(report, groups_table(runs, plain))
+    test = [run for run in runs if run.split == "test"]
+    _add_pruning(report, widest([run for run in test if len(run.merge) == 1]), rows, about)
+    epsilons = Epsilons(widest(test))
     if figure := figures.epsilon_figure(epsilons):
-        where = _about([run for found in epsilons.study.cells.values() for run in found], about)
-        _add(report, epsilon_table(epsilons, [where, CELL_NOTE, INTERVAL_NOTE]))
+        shown = [run for found in epsilons.study.cells.values() for run in found]
+        _add(report, epsilon_table(epsilons, [_about(shown, about), CELL_NOTE, INTERVAL_NOTE]))
         report.figures["epsilon"] = figure
-    _add(report, seeds_table(widest([run for run in runs if run.split == "test"]), [f"{about}.", CELL_NOTE]))
+    _add(report, seeds_table(widest(test), plain))
     return report
 
 
@@ -157,6 +148,16 @@ def _add_main(
     search = [run for run in merged if run.split == select and any(on_grid(run, grid) for grid in grids)]
     drawn = {"drop_rate": figures.drop_rate_figure(search, select), "lambda": figures.lambda_figure(search, select)}
     report.figures |= {name: figure for name, figure in drawn.items() if figure}
+
+
+def _add_pruning(report: Report, runs: Sequence[Run], rows: Sequence[Published], about: str) -> None:
+    """The pruning table, its short form and its figure, from test runs of single experts."""
+    if found := pruning_study(runs):
+        paper = "paper: Table 6, WizardMath-13B on GSM8K, points; it gives no intervals."
+        notes = [_about(runs, about), f"MAGPRUNE: epsilon {found.epsilon:g}.", CELL_NOTE, INTERVAL_NOTE, paper]
+        _add(report, pruning_table(found, rows, notes))
+        report.summaries["pruning_summary"] = pruning_summary(found, rows, notes)
+        report.figures["pruning"] = figures.pruning_figure(found)
 
 
 def _choice_notes(choices: Sequence[Choice], select: str) -> list[str]:

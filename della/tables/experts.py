@@ -24,9 +24,12 @@ def unmerged_runs(runs: Sequence[Run]) -> list[Run]:
 
 
 def experts_table(runs: Sequence[Run], notes: Sequence[str]) -> Table | None:
-    """One row per training seed and model: every benchmark, and the lead on its own over the best other model."""
+    """One row per training seed and model: every benchmark, and the lead on its own over the best other model.
+
+    None unless an expert was scored on more than its own benchmark: it is the comparison that the table is about.
+    """
     alone = unmerged_runs(runs)
-    if not alone:
+    if not any(run.merge and len(run.scores) > 1 for run in alone):
         return None
     study = Study({(run.family_seed, run.merge): [run] for run in alone})
     header = ["Training seed", "Model", *(BENCHMARK_LABELS[name] for name in BENCHMARKS), "lead on its own"]
