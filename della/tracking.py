@@ -138,11 +138,6 @@ class Tracker:
         if self._process is None:
             return self.left()
         process, self._process = self._process, None
-        try:
-            process.stdin.write(b"finish\n")
-            process.stdin.close()
-        except OSError:
-            pass  # it has ended by itself; what it left is counted below
         ended = self._wait(process, time.monotonic() + timeout_s)
         left = self.left()
         if left:
@@ -153,7 +148,7 @@ class Tracker:
     def _wait(self, process: subprocess.Popen, deadline: float) -> bool:
         while True:
             try:
-                process.wait(max(0.0, min(_PROGRESS_SECONDS, deadline - time.monotonic())))
+                process.communicate(b"finish\n", max(0.0, min(_PROGRESS_SECONDS, deadline - time.monotonic())))
                 return True
             except subprocess.TimeoutExpired:
                 if time.monotonic() >= deadline:

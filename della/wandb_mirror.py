@@ -8,7 +8,7 @@ rates. History: the running mean of each benchmark over its prompts (a score tha
 prompts), then one row of the scores beside the method's numbers, so that a W&B line plot with x = method/drop_rate
 (or epsilon, lambda_), grouped by method.name, is the paper's curve over a sweep.
 
-One process and one W&B service for all runs: the first costs about 3 CPU-seconds of imports, each further one 0.02.
+One process and one W&B service for all runs: the first costs 1.5 to 3 CPU-seconds of imports, each further one 0.02.
 """
 
 import argparse
