@@ -183,10 +183,10 @@ class Della(RandomDrop):
         if p - half < 0:
             raise InputError(
                 f"{given} breaks drop_rate - epsilon/2 >= 0; "
-                f"write an epsilon of at most {2 * p:g} or a drop_rate of at least {half:g}"
+                f"write an epsilon of at most {float(2 * p):g} or a drop_rate of at least {float(half):g}"
             )
         if p + half >= 1:
             raise InputError(
                 f"{given} breaks drop_rate + epsilon/2 < 1; "
-                f"write an epsilon below {2 * (1 - p):g} or a drop_rate below {1 - half:g}"
+                f"write an epsilon below {float(2 - 2 * p):g} or a drop_rate below {float(1 - half):g}"
             )
