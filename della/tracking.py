@@ -19,6 +19,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -138,6 +139,10 @@ class Tracker:
         if self._process is None:
             return self.left()
         process, self._process = self._process, None
+        if process.stdin:
+            with suppress(OSError):  # it may have ended by itself; what it left is counted below
+                process.stdin.write(b"finish\n")
+                process.stdin.close()
         ended = self._wait(process, time.monotonic() + timeout_s)
         left = self.left()
         if left:
@@ -148,7 +153,7 @@ class Tracker:
     def _wait(self, process: subprocess.Popen, deadline: float) -> bool:
         while True:
             try:
-                process.communicate(b"finish\n", max(0.0, min(_PROGRESS_SECONDS, deadline - time.monotonic())))
+                process.wait(max(0.0, min(_PROGRESS_SECONDS, deadline - time.monotonic())))
                 return True
             except subprocess.TimeoutExpired:
                 if time.monotonic() >= deadline:

@@ -17,10 +17,10 @@ _WHOLE, _LAST = 1, 4
 
 def records(path: Path) -> Iterator[Any]:
     """The protobuf records of the file, in order; a record that was cut off, and all after it, are left out."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto import wandb_internal_pb2
 
     for message in _messages(path.read_bytes()):
-        record = Record()
+        record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]  # protobuf makes it at import
         record.ParseFromString(message)
         yield record
 
