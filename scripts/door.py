@@ -4,12 +4,14 @@
 errors included, ends as `error: what, where, what to write instead`; a bug ends as a traceback.
 """
 
+import contextlib
 import os
 import re
 import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.errors import HydraException
@@ -68,7 +70,8 @@ def door(root: str) -> Callable[[Callable], Callable[[], None]]:
             prepare()
             try:
                 sys.argv[1:] = rewrite(sys.argv[1:])
-                hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=root)(Typed(function))()
+                with contextlib.redirect_stderr(WithoutOverrides(sys.stderr)):
+                    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=root)(Typed(function))()
             except MISTAKES as error:
                 print(f"error: {one_line(error)}", file=sys.stderr)
                 sys.exit(2)
@@ -82,6 +85,19 @@ def door(root: str) -> Callable[[Callable], Callable[[], None]]:
         return main
 
     return decorate
+
+
+class WithoutOverrides:
+    """Standard error without Hydra's line that repeats the arguments of a failed worker: the error itself follows."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if text.startswith("Error executing job with overrides") else self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 class Typed:

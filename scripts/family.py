@@ -28,7 +28,7 @@ class Family:
 
 
 def data_folder(data: str | None) -> Path:
-    """The folder of the benchmarks' files: the one named, else DELLA_DATA_DIR. Raises InputError if neither is there."""
+    """The folder of the benchmarks' files: the one named, else DELLA_DATA_DIR. Raises InputError without either."""
     named = data or os.environ.get("DELLA_DATA_DIR")
     if not named:
         raise InputError("no benchmark data: write data=DIR (experts.data=DIR in a run) or set DELLA_DATA_DIR")

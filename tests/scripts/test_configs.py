@@ -1,0 +1,71 @@
+"""Every YAML file composes against the strict schema, and every sweep expands to the number of runs it should have."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from della.errors import InputError
+from scripts.door import prepare
+from scripts.points import first_stage
+from scripts.schema import ROOTS
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+GROUPS = sorted(
+    path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml") if path.parent != CONFIGS and "hydra" not in path.parts
+)
+
+
+def composed(root: str, *overrides: str):
+    prepare()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return OmegaConf.to_object(compose(root, overrides=list(overrides)))
+
+
+@pytest.mark.parametrize("root", sorted(ROOTS))
+def test_every_script_has_a_root_that_composes_to_its_dataclass(root):
+    given = ["model=m"] if root == "evaluate" else ["out=o"] if root == "merge" else []
+    assert type(composed(root, *given)) is ROOTS[root]
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=str)
+def test_every_file_of_every_group_composes(path):
+    group, name = path.parent.as_posix(), path.stem
+    config = composed("run", f"{group}=[{name}]" if group == "benchmarks" else f"{group}={name}")
+    assert getattr(config, group) is not None
+
+
+def test_both_launchers_of_a_sweep_compose():
+    prepare()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("run", overrides=["hydra/launcher=local", "workers=3"], return_hydra_config=True)
+    assert config.hydra.launcher.n_jobs == 3
+
+
+# Worked by hand. main_table, before the choice: 4 merges x (ta_elect 4 lambdas + dare_elect, ties, della, dare and
+# dare_ties at 5 drop rates x 4 lambdas + average 1 + task_arithmetic 4) + 4 single models = 4 x 109 + 4. pruning: 3
+# families x (3 experts x 4 variants x 9 drop rates x 5 seeds + 4 single models). epsilon: 3 x (4 merges x 16 points x 5
+# seeds + 4). seeds: 3 x (2 drop rates x (2 random methods x 10 seeds + ties) + ta_elect + 4).
+@pytest.mark.parametrize(
+    ("sweep", "runs"),
+    [("main_table", 4 * 109 + 4), ("pruning", 3 * 544), ("epsilon", 3 * 324), ("seeds", 3 * 47)],
+)
+def test_a_sweep_expands_to_its_number_of_runs_without_repeats(sweep, runs):
+    points = first_stage(composed("run", f"sweep={sweep}"))
+    assert len(points) == len({point.key for point in points}) == runs
+
+
+def test_a_meaningless_combination_in_a_sweep_is_refused_before_anything_runs():
+    with pytest.raises(InputError, match=r"drop_rate 0\.05 .*epsilon 0\.14"):
+        first_stage(composed("run", "sweep=main_table", "sweep.drop_rates=[0.05]"))
+
+
+def test_an_option_that_a_method_of_a_sweep_does_not_have_is_refused():
+    with pytest.raises(InputError, match="epsilon"):
+        first_stage(composed("run", "sweep=main_table", "+sweep.grids.ties.options.epsilon=[0.1]"))
+
+
+def test_choosing_on_test_runs_the_search_on_the_test_split():
+    points = first_stage(composed("run", "sweep=main_table", "select=test"))
+    assert {point.split for point in points} == {"test"}
