@@ -66,7 +66,7 @@ def door(root: str) -> Callable[[Callable], Callable[[], None]]:
     def decorate(function: Callable) -> Callable[[], None]:
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the exception to us instead of printing it
-            os.environ[INVOCATION] = uuid.uuid4().hex
+            os.environ[INVOCATION] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
             prepare()
             try:
                 sys.argv[1:] = rewrite(sys.argv[1:])

@@ -53,8 +53,8 @@ def invocation() -> str:
 
 
 def die_with_parent() -> None:
-    """A worker whose command was killed stops at once instead of running on unseen (Linux; elsewhere it runs on)."""
-    if os.uname().sysname == "Linux":
+    """A worker that this command started stops at once when the command is killed, not unseen later (Linux)."""
+    if os.uname().sysname == "Linux" and invocation().startswith(f"{os.getppid()}-"):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
