@@ -37,8 +37,11 @@ CPU_ENVIRONMENT = {
 
 class VLLMEngine(Engine):
     name = "vllm"
+    is_open = False  # vLLM's process groups are global: closing one engine breaks another of the same process
 
     def __init__(self, model: Path, settings: Settings):
+        if VLLMEngine.is_open:
+            raise RuntimeError("one vllm engine per process: close the open one, or swap its weights")
         super().__init__(model, settings)
         prepare_environment()
         with quiet():
@@ -58,6 +61,7 @@ class VLLMEngine(Engine):
                 disable_log_stats=True,
                 use_tqdm_on_load=False,
             )
+        VLLMEngine.is_open = True
 
     def generate(self, prompts: list[list[int]], limits: list[int], stops: tuple[str, ...]) -> list[list[int]]:
         self.llm.reset_prefix_cache()  # so that no answer depends on what was asked before
@@ -91,6 +95,7 @@ class VLLMEngine(Engine):
         self.llm.llm_engine.engine_core.shutdown()
         del self.llm
         gc.collect()
+        VLLMEngine.is_open = False
 
 
 def renew_tied_output(model) -> None:

@@ -1,0 +1,209 @@
+"""evaluate(): lm-eval's tasks, scored per prompt, cheap to repeat; the same task files work in lm-eval alone."""
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from lm_eval.api.model import LM
+
+from eval.benchmarks import BENCHMARKS, TASKS, evaluate
+from eval.errors import InputError
+from eval.judge import RuleJudge
+from eval.tasks.prompts import FAMILIES
+
+ALL = ["gsm8k", "mbpp", "alpaca_eval"]
+
+
+class ScriptedLM(LM):
+    """Answers each prompt from a table of beginnings of its instruction; keeps what it was asked."""
+
+    ANSWERS = {  # noqa: RUF012
+        "Tom has 0": " 2",
+        "Tom has 1": " The answer is: 3.",
+        "Tom has 2": " $4.00",
+        "Write a function f that adds 0": " def f(x):\n    return x",
+        "Write a function f that adds 1": " def f(x):\n    return x",
+        "Greet Mia": " Dear Mia!",
+        "Greet Ben": " Dear Ben!",
+    }
+
+    def __init__(self):
+        super().__init__()
+        self.asked: list[list[tuple]] = []
+
+    def generate_until(self, requests, disable_tqdm=False):
+        self.asked.append([request.args for request in requests])
+        return [
+            next((text for start, text in self.ANSWERS.items() if start in request.args[0]), " nothing")
+            for request in requests
+        ]
+
+    def loglikelihood(self, requests):
+        raise NotImplementedError
+
+    def loglikelihood_rolling(self, requests):
+        raise NotImplementedError
+
+
+@pytest.fixture
+def outcomes(family_data, tmp_path):
+    lm = ScriptedLM()
+    found = evaluate(lm, ALL, family_data, "tiny", "dev", judge=RuleJudge(), code_cache=tmp_path / "verdicts")
+    return lm, found
+
+
+def test_every_prompt_has_its_score_its_group_and_its_output(outcomes):
+    """Gold GSM8K answers are 2, 3, 4, 5, 6 (4.00 is 4 in value only); f adds 0, 1, 2, 3; references of AlpacaEval
+    satisfy the rule for Mia alone, the model for Mia and Ben: a draw, a win, a draw."""
+    found = outcomes[1]
+    assert found["gsm8k"].metrics == {
+        "flexible": [1.0, 1.0, 0.0, 0.0, 0.0],
+        "strict": [0.0, 1.0, 0.0, 0.0, 0.0],
+        "numeric": [1.0, 1.0, 1.0, 0.0, 0.0],
+    }
+    assert found["mbpp"].metrics == {"pass_at_1": [1.0, 0.0, 0.0, 0.0]}
+    assert found["alpaca_eval"].metrics == {"win_rate": [0.5, 1.0, 0.5], "rule_pass": [1.0, 1.0, 0.0]}
+    assert found["mbpp"].groups == ["seen", "held_out", "seen", "held_out"]
+    assert found["mbpp"].ids == ["40", "41", "42", "43"]
+    assert found["alpaca_eval"].outputs == [" Dear Mia!", " Dear Ben!", " nothing"]
+
+
+def test_each_benchmark_is_one_generate_call_with_the_familys_prompt_and_limits(outcomes):
+    asked = outcomes[0].asked
+    assert [len(requests) for requests in asked] == [5, 4, 3]
+    prompt, settings = asked[0][0]
+    assert prompt == "### Instruction:\nTom has 0 pens and buys 2 more. How many?\n\n### Response:"
+    assert (settings["until"], settings["max_gen_toks"], settings["do_sample"]) == ([], 96, False)
+
+
+def test_limit_takes_the_first_documents_and_max_new_tokens_replaces_the_familys(family_data):
+    lm = ScriptedLM()
+    found = evaluate(lm, ["mbpp"], family_data, "wizard_13b", "dev", limit=2, max_new_tokens=7)
+    assert found["mbpp"].ids == ["40", "41"]
+    assert {settings["max_gen_toks"] for _, settings in lm.asked[0]} == {7}
+
+
+def test_changed_data_is_read_again(family_data):
+    before = evaluate(ScriptedLM(), ["gsm8k"], family_data, "tiny", "dev")["gsm8k"]
+    file = family_data / "gsm8k" / "dev.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:2]))
+    after = evaluate(ScriptedLM(), ["gsm8k"], family_data, "tiny", "dev")["gsm8k"]
+    assert (len(before.ids), len(after.ids)) == (5, 2)
+
+
+def test_the_mean_leaves_out_prompts_without_a_verdict(family_data):
+    class Silent(RuleJudge):
+        def judge(self, instructions, outputs, references, documents):
+            return [1.0, None, 0.0]
+
+    found = evaluate(ScriptedLM(), ["alpaca_eval"], family_data, "tiny", "dev", judge=Silent())
+    assert found["alpaca_eval"].metrics["win_rate"] == [1.0, None, 0.0]
+    assert found["alpaca_eval"].mean("win_rate") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"benchmarks": ["gsm9k"]}, "unknown benchmark 'gsm9k': write one of gsm8k, mbpp, alpaca_eval"),
+        ({"benchmarks": ["alpaca_eval"]}, "alpaca_eval needs a judge"),
+        ({"prompts": "big"}, "unknown prompt family 'big'"),
+        ({"split": "train"}, "unknown split 'train'"),
+        ({"split": "test"}, "put test.jsonl into"),
+        ({"limit": 0}, "limit=0"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line_before_anything_is_generated(change, message, family_data):
+    lm = ScriptedLM()
+    settings = {"benchmarks": ["gsm8k"], "data": family_data, "prompts": "tiny", "split": "dev", **change}
+    with pytest.raises(InputError, match=message) as caught:
+        evaluate(lm, **settings)
+    assert "\n" not in str(caught.value)
+    assert lm.asked == []
+
+
+def test_a_further_checkpoint_costs_little_beside_its_generation(tmp_path):
+    """900 prompts; the promise is 0.2 s, about 0.01 s is usual."""
+    (tmp_path / "gsm8k").mkdir()
+    row = json.dumps({"question": "Tom has 0 pens?", "answer": "#### 2"}) + "\n"
+    (tmp_path / "gsm8k" / "dev.jsonl").write_text(row * 900)
+    evaluate(ScriptedLM(), ["gsm8k"], tmp_path, "tiny", "dev")
+    start = time.process_time()
+    evaluate(ScriptedLM(), ["gsm8k"], tmp_path, "tiny", "dev")
+    assert time.process_time() - start < 0.2
+
+
+def test_lm_evals_own_evaluator_gives_the_same_means(outcomes, family_data):
+    from lm_eval.evaluator import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    metadata = {"data": str(family_data), "split": "dev", "prompts": "tiny"}
+    manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=metadata)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    tasks = [BENCHMARKS[name].task for name in ALL]
+    results = simple_evaluate(ScriptedLM(), tasks=tasks, task_manager=manager, bootstrap_iters=0)["results"]
+    for name, outcome in outcomes[1].items():
+        for metric in outcome.metrics:
+            assert results[BENCHMARKS[name].task][f"{metric},none"] == pytest.approx(outcome.mean(metric))
+
+
+def test_the_task_folder_works_alone_from_anywhere(family_data, tmp_path):
+    """lm-eval's command line, run where the repository is not on the path, with its scripted `dummy` model."""
+    command = [sys.executable, "-P", "-m", "lm_eval", "--include_path", str(TASKS), "--model", "dummy"]
+    command += ["--tasks", ",".join(BENCHMARKS[name].task for name in ALL)]
+    command += ["--metadata", '{"split": "dev", "prompts": "tiny"}', "--output_path", str(tmp_path / "out")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"DELLA_DATA_DIR": str(family_data), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    (file,) = (tmp_path / "out").rglob("results*.json")
+    results = json.loads(Path(file).read_text())["results"]
+    assert results["della_gsm8k"]["numeric,none"] == 0
+    assert results["della_mbpp"]["pass_at_1,none"] == 0
+    assert results["della_alpaca_eval"]["win_rate,none"] == pytest.approx(1 / 3)  # loses for Mia, else draws
+
+
+def test_importing_the_package_is_quick_and_loads_no_engine():
+    """Scripts that only print help import these modules."""
+    heavy = "{'torch', 'vllm', 'transformers', 'lm_eval', 'datasets'}"
+    modules = "from eval.benchmarks import evaluate; from eval.engines import open_engine"
+    code = f"import sys; {modules}; print({heavy} & set(sys.modules))"
+    root = Path(__file__).parents[2]
+    found = subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "set()"
+
+
+def test_task_files_say_what_the_code_says():
+    """Versions, and the papers' limits and stops, which the command line takes from the files."""
+    for name, benchmark in BENCHMARKS.items():
+        text = (TASKS / f"{benchmark.task}.yaml").read_text().replace("!function ", "")
+        task = yaml.safe_load(text)
+        form = FAMILIES["wizard_13b"][name]
+        assert task["metadata"]["version"] == benchmark.version
+        assert task["generation_kwargs"]["until"] == list(form.stops)
+        assert task["generation_kwargs"]["max_gen_toks"] == form.max_new_tokens
+
+
+# SHA-256 of prompts and scores on the small documents above, per benchmark and version. Another hash at the same
+# version means that records would mix two protocols: bump it in BENCHMARKS and in the task file, then add its hash.
+GOLDEN = {
+    ("gsm8k", 1): "05979dd78c6e7fe21f5189060c0dafc03c629d142ce0f537367cb13c76e87e12",
+    ("mbpp", 1): "5da844a8c9553f6d12c5b70bd17f1fece08027a12ea31e8545c67ed25b43159f",
+    ("alpaca_eval", 1): "11551ca01bd9b8f337100ecc5d4b81e1383814a916f7e8105993367fc0327445",
+}
+
+
+@pytest.mark.parametrize("benchmark", ALL)
+def test_prompts_and_scores_change_only_with_the_version(benchmark, family_data, tmp_path):
+    seen = []
+    for prompts in ("tiny", "wizard_13b"):
+        lm = ScriptedLM()
+        found = evaluate(lm, [benchmark], family_data, prompts, "dev", None, RuleJudge(), tmp_path / "verdicts")
+        seen.append([lm.asked, found[benchmark].metrics])
+    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+    assert digest == GOLDEN[benchmark, BENCHMARKS[benchmark].version]
