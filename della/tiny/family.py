@@ -35,6 +35,8 @@ DRAW: dict[str, Callable[[Random, str], Problem | None]] = {
 }
 # The base's documents that, with the problems, the tokenizer is learnt from: enough to meet every word.
 TOKENIZER_DOCUMENTS = 20_000
+# Often enough that each is one token after a blank, the rarest result included.
+NUMBERS = "".join(f" {number}" for number in range(100))
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,14 @@ def draw_problems(expert: str, split: str, count: int, seed: int) -> list[Proble
     return list(problems.values())
 
 
+def gather_tokenizer_texts() -> list[str]:
+    """What the tokenizer is learnt from: texts of seed 0 whatever the family's, so that all share one tokenizer."""
+    texts = write_documents(0, TOKENIZER_DOCUMENTS) + [NUMBERS] * 500
+    for expert in EXPERTS:
+        texts += ["".join(problem.text()) for problem in draw_problems(expert, "train", 3_000, 0)]
+    return texts
+
+
 class _Builder:
     """One family being built; what stages share (problems, tokenizer) is made again from the seed when needed."""
 
@@ -126,11 +136,7 @@ class _Builder:
         return draw_problems(expert, split, counts[split], self.seed)
 
     def _write_tokenizer(self, out: Path) -> None:
-        """The texts are those of seed 0 whatever the family's seed, so that families differ in training only."""
-        texts = write_documents(0, TOKENIZER_DOCUMENTS)
-        for expert in EXPERTS:
-            texts += ["".join(problem.text()) for problem in draw_problems(expert, "train", 3_000, 0)]
-        save_tokenizer(train_tokenizer(texts, self.recipe.vocab), out)
+        save_tokenizer(train_tokenizer(gather_tokenizer_texts(), self.recipe.vocab), out)
 
     def _write_base(self, out: Path) -> None:
         model = make_model(self.recipe, self.seed)

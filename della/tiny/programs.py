@@ -76,7 +76,7 @@ def write_mutants(aggregate: str, mapping: str, keep: str, k: int, j: int) -> li
 
 def draw_lists(rng: Random, j: int) -> list[list[int]]:
     """Three lists of 8 numbers, j among them and sometimes the largest."""
-    return [rng.sample(range(-9, rng.choice([j + 1, 12, 31])), 7) + [j] for _ in range(3)]
+    return [[*rng.sample(range(-9, rng.choice([j + 1, 12, 31])), 7), j] for _ in range(3)]
 
 
 def evaluate(expression: str, lists: list[list[int]]) -> list[object]:
@@ -104,7 +104,7 @@ def draw_tests(rng: Random, parts: tuple[str, str, str, int, int], strict: bool)
 
 
 def draw_problem(rng: Random, split: str) -> Problem | None:
-    """A random problem; None when its combination belongs to another split or no asserts tell it from its near misses."""
+    """A random problem; None if its combination is of another split or no asserts tell it from its near misses."""
     parts = draw_parts(rng)
     what, expression = describe(*parts), write_expression(*parts)
     if split_of(what) != split:

@@ -20,9 +20,10 @@ class Recipe:
     """The recipe of a family; the defaults are the full one.
 
     Sizes: `width` (hidden size; heads have 32 channels, the smallest that vLLM serves), `layers`, `ffn` (inner size of
-    the MLP), `vocab` (tokens at most). Amounts: `base_documents` seen once each by the base; `*_examples` seen once
-    each by an expert; `dev` and `test` problems per benchmark. Rates: `muon_rate` for the base's matrices,
-    `base_rate` for its embeddings and norms (AdamW), `*_rate` for an expert (AdamW).
+    the MLP), `vocab` (tokens at most). Amounts: `base_documents`, seen once each by the base in batches of
+    `base_batch`; `*_examples`, seen once each by an expert in batches of `batch`; `dev` and `test` problems per
+    benchmark. Rates: `muon_rate` for the base's matrices, `base_rate` for its embeddings and norms (AdamW), `*_rate`
+    for an expert (AdamW).
 
     Raises:
         InputError: a size or an amount is not a positive whole number, a rate is not above 0, or `width` is not a
@@ -32,17 +33,18 @@ class Recipe:
     width: int = 128
     layers: int = 3
     ffn: int = 352
-    vocab: int = 1152
+    vocab: int = 1168
+    base_batch: int = 64
+    base_documents: int = 110_000
     batch: int = 32
-    base_documents: int = 100_000
     muon_rate: float = 0.02
     base_rate: float = 5e-3
     lm_examples: int = 16_000
     math_examples: int = 16_000
-    code_examples: int = 12_000
+    code_examples: int = 8_000
     lm_rate: float = 1e-3
     math_rate: float = 1e-3
-    code_rate: float = 1e-3
+    code_rate: float = 5e-4
     dev: int = 600
     test: int = 600
 

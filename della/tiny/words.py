@@ -5,88 +5,26 @@ from dataclasses import dataclass
 from random import Random
 
 NAMES = [
-    "Tom",
-    "Anna",
-    "Ben",
-    "Mia",
-    "Leo",
-    "Nora",
-    "Sam",
-    "Lily",
-    "Max",
-    "Emma",
-    "Paul",
-    "Rosa",
-    "Jack",
-    "Ida",
-    "Noah",
-    "Vera",
-    "Luke",
-    "Eva",
-    "Mark",
-    "Zoe",
-    "Finn",
-    "Ruth",
-    "Otto",
-    "Jane",
-]
+    "Tom", "Anna", "Ben", "Mia", "Leo", "Nora", "Sam", "Lily", "Max", "Emma", "Paul", "Rosa", "Jack", "Ida", "Noah",
+    "Vera", "Luke", "Eva", "Mark", "Zoe", "Finn", "Ruth", "Otto", "Jane",
+]  # fmt: skip
 PLURALS = [
-    "apples",
-    "pens",
-    "books",
-    "cards",
-    "coins",
-    "shells",
-    "eggs",
-    "cakes",
-    "stamps",
-    "balls",
-    "cups",
-    "stones",
-    "kites",
-    "plums",
-    "keys",
-    "rings",
-]
+    "apples", "pens", "books", "cards", "coins", "shells", "eggs", "cakes", "stamps", "balls", "cups", "stones",
+    "kites", "plums", "keys", "rings",
+]  # fmt: skip
 THINGS = [
-    "lamp",
-    "chair",
-    "kite",
-    "clock",
-    "bike",
-    "drum",
-    "hat",
-    "map",
-    "cup",
-    "ring",
-    "coat",
-    "boat",
-    "ball",
-    "book",
-    "cake",
-    "flute",
-    "rug",
-    "bag",
-    "vase",
-    "sled",
-]
+    "lamp", "chair", "kite", "clock", "bike", "drum", "hat", "map", "cup", "ring", "coat", "boat", "ball", "book",
+    "cake", "flute", "rug", "bag", "vase", "sled",
+]  # fmt: skip
 PLACES = [
-    "park",
-    "garden",
-    "forest",
-    "harbour",
-    "market",
-    "castle",
-    "school",
-    "station",
-    "valley",
-    "bridge",
-    "museum",
+    "park", "garden", "forest", "harbour", "market", "castle", "school", "station", "valley", "bridge", "museum",
     "river",
-]
+]  # fmt: skip
 ANIMALS = ["dog", "cat", "fox", "horse", "bear", "duck", "owl", "goat", "mouse", "rabbit", "swan", "wolf"]
 COLOURS = ["red", "blue", "green", "yellow", "white", "black", "brown", "grey"]
-ADJECTIVES = ["old", "new", "small", "big", "quiet", "bright", "warm", "cold", "strange", "lovely", "cheap", "rare"]
+ADJECTIVES = [
+    "old", "new", "small", "big", "quiet", "bright", "warm", "cold", "strange", "lovely", "cheap", "rare",
+]  # fmt: skip
 EVENTS = ["picnic", "concert", "dinner", "party", "parade", "match", "fair", "wedding", "lesson", "meeting"]
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 FOODS = ["bread", "milk", "rice", "soup", "pears", "honey", "cheese", "tea", "corn", "nuts", "fish", "beans"]
