@@ -1,4 +1,4 @@
-"""Models for the tests: tensors made of Philox integers, so that they are the same everywhere, and tiny Llama folders."""
+"""Models for the tests: tensors made of Philox integers, the same on every machine, and tiny Llama folders."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

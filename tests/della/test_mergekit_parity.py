@@ -1,7 +1,8 @@
 """average, task_arithmetic and ties against mergekit 0.1.5's linear, task_arithmetic and ties, on real folders.
 
 mergekit has an environment of its own; its mergekit-yaml is found through DELLA_MERGEKIT, by default
-.venv-mergekit/bin/mergekit-yaml of the checkout. Weights 1, dtype float32, per tensor. mergekit's ties keeps
+.venv-mergekit/bin/mergekit-yaml of the checkout; mergekit-multi beside it makes all merges in one process, since most
+of its time is start-up. Weights 1, dtype float32, per tensor. mergekit's ties keeps
 max(1, int(density * n)) with density as a float: the densities here give the same counts as our exact floor for every
 tensor, which a test below checks, and continuous random weights leave no ties to break.
 """
@@ -44,37 +45,46 @@ def folders(tmp_path_factory):
     return root
 
 
-def run_mergekit(folders: Path, out: Path, method: str, parameters: dict, per_model: dict) -> Checkpoint:
+@pytest.fixture(scope="module")
+def theirs(folders):
+    """Every case merged by mergekit: case number -> folder."""
     if not MERGEKIT.is_file():
         assert not MUST_RUN, f"{MERGEKIT} is not there: make mergekit's environment or point DELLA_MERGEKIT at it"
         pytest.skip(f"mergekit is not installed at {MERGEKIT}")
-    config = {
-        "merge_method": method,
-        "dtype": "float32",
-        "parameters": parameters,
-        "models": [{"model": str(folders / name), "parameters": {"weight": 1.0} | per_model} for name in EXPERTS],
-    }
-    if method != "linear":
-        config["base_model"] = str(folders / "base")
-    recipe = out.with_suffix(".yaml")
-    recipe.write_text(json.dumps(config))  # JSON is YAML
+    recipes = []
+    for number, (_, _, method, parameters, per_model) in enumerate(CASES):
+        models = [{"model": str(folders / name), "parameters": {"weight": 1.0} | per_model} for name in EXPERTS]
+        base = {} if method == "linear" else {"base_model": str(folders / "base")}
+        settings = {"merge_method": method, "dtype": "float32", "parameters": parameters, "models": models}
+        recipes.append(json.dumps({"name": f"case{number}"} | base | settings))  # JSON is YAML
+    (folders / "recipes.yaml").write_text("\n---\n".join(recipes))
+    command = [
+        MERGEKIT.with_name("mergekit-multi"),
+        "recipes.yaml",
+        "-I",
+        "merged",
+        "--no-write-model-card",
+        "--no-cuda",
+    ]
     done = subprocess.run(
-        [MERGEKIT, recipe, out, "--no-cuda", "--no-write-model-card", "--quiet"],
-        env={"PATH": os.environ["PATH"], "HOME": str(out.parent), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        command,
+        cwd=folders,
+        env={"PATH": os.environ["PATH"], "HOME": str(folders), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return Checkpoint(out)
+    return {number: folders / "merged" / f"case{number}" for number in range(len(CASES))}
 
 
-@pytest.mark.parametrize(("ours", "options", "theirs", "parameters", "per_model"), CASES)
-def test_a_merge_equals_mergekits(folders, tmp_path, ours, options, theirs, parameters, per_model):
-    expected = run_mergekit(folders, tmp_path / "out", theirs, parameters, per_model)
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{case[0]}{case[1] or ''}" for case in CASES])
+def test_a_merge_equals_mergekits(folders, theirs, number):
+    name, options = CASES[number][:2]
     base, experts = Checkpoint(folders / "base"), {name: Checkpoint(folders / name) for name in EXPERTS}
+    expected = Checkpoint(theirs[number])
     names = []
-    for merged in merge_tensors(base, experts, make_method(ours, **options), None):
+    for merged in merge_tensors(base, experts, make_method(name, **options), None):
         torch.testing.assert_close(merged.tensor, expected.tensor(merged.name), rtol=0, atol=1e-6)
         names.append(merged.name)
     assert names == sorted(expected.headers)

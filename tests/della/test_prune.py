@@ -68,7 +68,7 @@ def test_ranking_over_the_tensor_ranks_all_rows_together():
 
 
 def test_random_ranks_ignore_the_magnitude():
-    """rank_words 9, 5, 7 -> r = 0, 2, 1; p = 0.5, epsilon = 0.5, u = 0.5: keep = 0.75, 0.25, 0.5 keeps the first only."""
+    """rank_words 9, 5, 7 -> r = 0, 2, 1; p = 0.5, epsilon = 0.5, u = 0.5: of keep = 0.75, 0.25, 0.5 only the first."""
     pruned = magprune(
         torch.tensor([1.0, 2.0, 3.0]),
         torch.full((3,), HALF),
@@ -166,7 +166,7 @@ def test_per_parameter_rescaling_leaves_the_expectation_unchanged(epsilon):
 
 
 def test_larger_magnitudes_are_kept_more_often():
-    """40 ranks, p = 0.5, epsilon = 0.4: keep rises from 0.3 to 0.7; 4,000 masks, standard error 0.0079, five are 0.04."""
+    """40 ranks, p = 0.5, epsilon = 0.4: keep rises from 0.3 to 0.7; 4,000 masks: five standard errors are 0.04."""
     delta = torch.arange(1, 41, dtype=torch.float32).expand(4000, 40).contiguous()
     kept = magprune(delta, uniform_words(12, "lm", "d", 0, delta.numel()), 0.5, 0.4, rescale="none").delta.ne(0)
     expected = 0.3 + 0.4 * torch.arange(40) / 39

@@ -63,7 +63,7 @@ def test_seed_expert_and_tensor_each_change_the_words():
 
 
 def test_words_are_uniform_in_mean_and_in_every_bit():
-    """n = 2**20 words: the mean of u has standard error 0.2887 / 1024 = 0.00028, a bit's frequency 0.00049; 5 of each."""
+    """2**20 words: the mean of u has standard error 0.2887 / 1024 = 0.00028, a bit's frequency 0.00049; 5 of each."""
     words = uniform_words(3, "lm", "x", 0, 2**20)
     assert abs(float(words.double().mean()) / 2**32 - 0.5) < 0.0015
     for bit in range(32):
