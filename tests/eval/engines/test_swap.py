@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import pytest
 from safetensors.torch import load_file
 
 from eval.engines import open_engine
