@@ -124,6 +124,8 @@ def _panels(
         figure.legend(
             list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 3 * columns)
         )
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, for both formats
     return figure
 
 

@@ -100,11 +100,6 @@ def wilson(passed: int, n: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def spread(values: list[float]) -> float | None:
-    """Standard deviation (n - 1) of a few values; None with fewer than two."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
 def pooled_spread(groups: list[list[float]]) -> float | None:
     """Standard deviation within groups, pooled: sqrt(sum of squares / sum of (size - 1)); None where nothing varies."""
     freedom = sum(len(group) - 1 for group in groups)
