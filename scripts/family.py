@@ -7,7 +7,6 @@ from pathlib import Path
 from della.checkpoint import Checkpoint
 from della.errors import InputError
 from della.experts import check_family
-from della.tiny.family import build_family
 from della.tiny.recipe import RECIPES
 from scripts.schema import Experts
 
@@ -45,6 +44,8 @@ def open_family(experts: Experts, seed: int, work: Path) -> Family:
     if experts.recipe:
         if experts.recipe not in RECIPES:
             raise InputError(f"experts.recipe={experts.recipe}: write one of {', '.join(RECIPES)}, or null for folders")
+        from della.tiny.family import build_family  # imports transformers: seconds that folders need not wait for
+
         made = build_family(work / "experts", seed, RECIPES[experts.recipe])
         base, models, family_seed, data = made.base, made.models, seed, made.data
     else:

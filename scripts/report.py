@@ -13,7 +13,6 @@ from typing import Any
 from della.compact import read_compact, read_header, write_compact
 from della.errors import InputError
 from della.provenance import provenance
-from della.report import build_report, splice
 from scripts.door import door
 from scripts.schema import ReportConfig
 from scripts.session import Session
@@ -48,6 +47,8 @@ def main(config: ReportConfig) -> None:
     grids = [
         {"merge": g.merge, "method": g.method, "options": g.options} for g in config.sweep.grids.values() if g.choose
     ]
+    from della.report import build_report, splice  # imports matplotlib and scipy: not before there is something to show
+
     report = build_report(records, command, commit, select=config.select, grids=None if config.records else grids)
     print(report.text)
     name = config.sweep.name if not config.records else Path(config.records).stem

@@ -5,7 +5,7 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,13 +17,15 @@ from della.provenance import provenance
 from della.record import identity, make_record, score_block
 from eval.benchmarks import BENCHMARKS, Outcome, evaluate
 from eval.engines import open_engine
-from eval.engines.base import Engine
 from eval.judge import AnnotationsJudge, Judge, RuleJudge
 from eval.tasks.data import data_sha256
 from scripts.family import Family, open_family
 from scripts.points import Point
 from scripts.schema import Judge as JudgeConfig
 from scripts.schema import RunConfig
+
+if TYPE_CHECKING:
+    from eval.engines.base import Engine  # imports lm-eval: seconds that a mistake in the arguments must not wait for
 
 
 class Session:
@@ -50,7 +52,7 @@ class Session:
             self.models[seed, expert] = source.in_memory()
         return self.models[seed, expert]
 
-    def engine_for(self, seed: int) -> Engine:
+    def engine_for(self, seed: int) -> "Engine":
         """The engine, opened on the family's base: its architecture and tokenizer serve all its merges."""
         if self.engine is None or self.engine_family != seed:
             self.close()
