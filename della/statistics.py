@@ -74,6 +74,7 @@ def resampled_means(name: str, scores: np.ndarray, replicates: int = REPLICATES)
     return out
 
 
+@lru_cache(maxsize=64)
 def draw_weights(name: str, count: int, replicates: int = REPLICATES) -> np.ndarray:
     """Weights that resample `count` units, float64[replicates, count], each row summing to 1.
 
