@@ -9,7 +9,7 @@ The same bytes come out whatever the device, the thread count, the order of the 
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -160,22 +160,17 @@ def merge_to_folder(
     """
     refuse_occupied(out)
     tensors = merge_tensors(base, experts, method, seed, dtype, vocab)
-    dropped: dict[str, dict[str, float]] = {}
-    kept = dict.fromkeys(sorted(experts), 0)
-    parameters = 0
+    sizes: dict[str, int] = {}
+    kept: dict[str, dict[str, int]] = {}
 
-    def written() -> Iterator[tuple[str, Tensor]]:
-        nonlocal parameters
+    def counted() -> Iterator[tuple[str, Tensor]]:
         for merged in tensors:
             if merged.kept:
-                dropped[merged.name] = merged.realised
-                parameters += merged.tensor.numel()
-            for expert, count in merged.kept.items():
-                kept[expert] += count
+                sizes[merged.name], kept[merged.name] = merged.tensor.numel(), merged.kept
             yield merged.name, merged.tensor
 
     with staged_folder(out) as folder:
-        write_weights(folder, written(), max_shard_bytes)
+        write_weights(folder, counted(), max_shard_bytes)
         for file in MODEL_FILES:
             if (base.folder / file).is_file():
                 shutil.copyfile(base.folder / file, folder / file)
@@ -187,20 +182,38 @@ def merge_to_folder(
             "seed": seed if method.is_random else None,
             "inputs": {
                 "base": {"path": base.label, "sha256": base.sha256()},
-                "experts": {name: {"path": experts[name].label, "sha256": experts[name].sha256()} for name in kept},
+                "experts": {
+                    name: {"path": expert.label, "sha256": expert.sha256()} for name, expert in sorted(experts.items())
+                },
             },
-            "drop_rate": {name: 1 - count / max(1, parameters) for name, count in kept.items()},
-            "drop_rate_per_tensor": dropped,
-            "versions": {
-                "merge": MERGE_VERSION,
-                "numpy": numpy.__version__,
-                "safetensors": safetensors.__version__,
-                "torch": torch.__version__,
-            },
+            **_drop_rates(sorted(experts), sizes, kept),
+            "versions": _versions(),
         }
         write_json(folder / "merge.json", facts)
         write_card(folder / "README.md", facts)
     return facts
+
+
+def _drop_rates(experts: list[str], sizes: dict[str, int], kept: dict[str, dict[str, int]]) -> dict[str, Any]:
+    """The realised drop rate of each expert, over all tensors and in each."""
+
+    def dropped(expert: str, tensors: Iterable[str]) -> float:
+        tensors = list(tensors)
+        return 1 - sum(kept[name][expert] for name in tensors) / max(1, sum(sizes[name] for name in tensors))
+
+    return {
+        "drop_rate": {expert: dropped(expert, sizes) for expert in experts},
+        "drop_rate_per_tensor": {name: {expert: dropped(expert, [name]) for expert in experts} for name in sizes},
+    }
+
+
+def _versions() -> dict[str, Any]:
+    return {
+        "merge": MERGE_VERSION,
+        "numpy": numpy.__version__,
+        "safetensors": safetensors.__version__,
+        "torch": torch.__version__,
+    }
 
 
 def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
