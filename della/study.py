@@ -77,7 +77,7 @@ class Study:
         low, high = interval(drawn)
         found = {self._prompts[key, benchmark, f] for key, benchmark, f, _ in parts}
         n = sum({prompts: count for prompts, count, _ in found}.values())
-        if list(terms.values()) == [1.0] and low == high and value in (0.0, 1.0):
+        if min(terms.values()) > 0 and low == high and round(value, 9) in (0.0, 1.0):  # no difference, and no width
             low, high = wilson(round(value * n), n)
         counts = [len({r.seed for r in self.cells[k] if r.family_seed == f}) for k, _, f, _ in parts]
         return Estimate(

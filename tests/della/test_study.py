@@ -105,6 +105,14 @@ def test_a_cell_at_zero_has_wilsons_interval():
     assert found.high == pytest.approx(0.03699, abs=1e-5)
 
 
+def test_an_average_at_one_hundred_has_wilsons_interval_too():
+    """All of 60 + 40 prompts right: 100 / (100 + z^2) = 96.30 %."""
+    both = {"gsm8k": [1.0] * 60, "mbpp": [1.0] * 40}
+    found = study(record(["math", "code"], "ties", both)).average(TIES, ["gsm8k", "mbpp"])
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((0.96301, 1.0), abs=1e-5)
+
+
 def test_null_verdicts_are_left_out_and_counted():
     """1, null, 0, 1: two of three."""
     found = study(record(["lm", "code"], "ties", {"alpaca_eval": [1.0, None, 0.0, 1.0]}))
