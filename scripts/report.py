@@ -57,7 +57,7 @@ def main(config: ReportConfig) -> None:
     if config.publish:
         folder = Path(config.paths.results) / config.experts.family
         write_compact(folder / f"{label}.jsonl", records, command=command, commit=commit)
-        splice(README, report.fragments)
+        splice(README, {f"{label}/{key}": text for key, text in report.fragments.items()})
         folder = folder / label
     report.write(folder)
     print(f"\ntables and figures: {folder}")
