@@ -197,12 +197,24 @@ class ExpertsConfig:
     seeds: list[int] = option([], "training seeds to make, one family each; empty: experts.seed alone")
 
 
+@dataclass
+class BenchConfig:
+    """Merging, ours beside mergekit, timed (`python -m scripts.bench`)."""
+
+    width: int = option(256, "hidden size of the random Llama, a multiple of 64")
+    layers: int = option(4, "its layers")
+    rounds: int = option(3, "measured rounds, after one that warms up")
+    work: str = option(".work", "where models and merges are written")
+    results: str = option("results", "where the table is recorded, as bench.txt")
+
+
 ROOTS = {
     "run": RunConfig,
     "report": ReportConfig,
     "merge": MergeConfig,
     "evaluate": EvaluateConfig,
     "experts": ExpertsConfig,
+    "bench": BenchConfig,
 }
 
 
