@@ -73,6 +73,7 @@ def write_weights(folder: Path, tensors: Iterable[tuple[str, Tensor]], max_shard
     total = 0
     for number, shard in enumerate(_shards(tensors, max_shard_bytes)):
         safetensors.torch.save_file(shard, folder / f"{number}.part", metadata={"format": "pt"})
+        (folder / f"{number}.part").chmod(folder.stat().st_mode & 0o666)  # safetensors makes private files
         files.append(list(shard))
         total += sum(tensor.nbytes for tensor in shard.values())
     if len(files) == 1:

@@ -74,6 +74,11 @@ def test_config_and_tokenizer_are_the_bases(family, tmp_path):
         assert written[file] == (base.folder / file).read_bytes()
 
 
+def test_weights_can_be_read_by_whoever_can_read_the_config(family, tmp_path):
+    merge(family, tmp_path / "out")
+    assert (tmp_path / "out" / SINGLE).stat().st_mode == (tmp_path / "out" / "config.json").stat().st_mode
+
+
 def test_small_shards_hold_the_same_tensors_and_open_in_transformers(family, tmp_path):
     from transformers import AutoModelForCausalLM
 
