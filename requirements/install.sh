@@ -18,11 +18,7 @@ PY
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install -q --disable-pip-version-check uv==0.13.8
 
-# uv does not read pip's settings: hand it those that say where packages and certificates are.
-export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}"
-[ -z "$UV_FIND_LINKS" ] && unset UV_FIND_LINKS
-[ -n "${PIP_INDEX_URL:-}" ] && export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"
-[ -n "${PIP_CERT:-}" ] && export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
+. "$here/settings.sh"
 
 uv_install() { "$venv/bin/uv" pip install --python "$venv/bin/python" "$@"; }
 engine=vllm

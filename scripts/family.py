@@ -19,7 +19,12 @@ class Family:
     seed: int | None
     base: Checkpoint
     models: dict[str, Checkpoint]
-    data: Path
+    data_named: str | None
+
+    @property
+    def data(self) -> Path:
+        """The folder of the benchmarks' files, asked for when something is evaluated: a merge needs none."""
+        return data_folder(self.data_named)
 
     def inputs(self, merge: tuple[str, ...]) -> dict[str, str]:
         """SHA-256 of the base and of the experts in a merge."""
@@ -47,14 +52,14 @@ def open_family(experts: Experts, seed: int, work: Path) -> Family:
         from della.tiny.family import build_family  # imports transformers: seconds that folders need not wait for
 
         made = build_family(work / "experts", seed, RECIPES[experts.recipe])
-        base, models, family_seed, data = made.base, made.models, seed, made.data
+        base, models, family_seed, data = made.base, made.models, seed, str(made.data)
     else:
         if not experts.base:
             raise InputError(
                 "experts.base is not set: write experts.base=DIR, the model that the experts were tuned from"
             )
         base, models = Path(experts.base), {name: Path(path) for name, path in experts.models.items()}
-        family_seed, data = None, data_folder(experts.data)
+        family_seed, data = None, experts.data
     opened = {name: Checkpoint(path) for name, path in sorted(models.items())}
     family = Family(experts.family, family_seed, Checkpoint(base), opened, data)
     check_family(family.base, family.models, experts.vocab)
