@@ -1,6 +1,6 @@
 """Math: word problems of one and two steps with small numbers, in GSM8K's schema.
 
-    Tom has 7 apples. Tom buys 5 more and loses 3. How many apples are left?
+    Tom has 7 apples. Mia adds 5 more. Then Tom loses 3. How many apples are left?
      7 + 5 = 12, 12 - 3 = 9
     #### 9
 
@@ -8,6 +8,7 @@ Every step is a fact of a small table (`is_fact`), which the base has read; the 
 """
 
 from dataclasses import dataclass
+from itertools import product
 from random import Random
 
 from della.tiny.words import NAMES, PLURALS, Problem, choose_group, split_of
@@ -39,116 +40,62 @@ FACTS = [
 
 @dataclass(frozen=True)
 class Family:
-    """Problems of one kind: the steps' signs, then ways to tell them; {a}, {b}, {c} are the numbers in step order.
+    """Problems of one kind: the steps' signs, and how they are told; {a}, {b}, {c} are the numbers in step order.
 
-    A second step takes the first one's result, `{a} sign {b}`, as its left number. The last phrasing is held out.
+    A phrasing is an opening, a continuation and a question. A second step takes the first one's result as its left
+    number.
     """
 
     signs: str
-    phrasings: tuple[str, ...]
+    openings: tuple[str, ...]
+    continuations: tuple[str, ...]
+    questions: tuple[str, ...]
+
+    def phrasings(self, held_out: bool) -> list[str]:
+        """The phrasings kept from training, or the others: of their three parts, each part occurs in both."""
+        parts = (range(len(self.openings)), range(len(self.continuations)), range(len(self.questions)))
+        chosen = [(i, j, k) for i, j, k in product(*parts) if ((i + j + k) % 3 == 2) is held_out]
+        return [f"{self.openings[i]} {self.continuations[j]} {self.questions[k]}" for i, j, k in chosen]
 
 
+HAS = ("{n} has {a} {t}.", "There are {a} {t} in a box.", "{n} finds {a} {t}.")
+BOXES = ("{n} has {a} boxes with {b} {t} in each.", "There are {a} bags. Each bag has {b} {t}.",
+         "{n} buys {b} {t} each day for {a} days.")  # fmt: skip
+SHARES = ("{n} shares {a} {t} equally with {b} friends.", "{b} friends share {a} {t} equally.",
+          "{n} puts {a} {t} equally into {b} boxes.")  # fmt: skip
+KINDS = ("{n} has {a} red and {b} blue boxes.", "There are {a} big bags and {b} small bags.",
+         "{n} buys {a} old and {b} new boxes.")  # fmt: skip
+MORE = ("{m} adds {b} more.", "{n} buys {b} more.", "Then {n} finds {b} more.")
+LESS = ("{m} takes {b} of them.", "{n} gave {b} to {m}.", "Then {n} loses {b}.")
+NOW = ("How many {t} are there now?", "How many {t} does {n} have now?", "How many {t} are left?")
+EACH = ("How many {t} are there for each?", "How many {t} does each get?", "How many {t} is that for each?")
+
+
+def follow(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    """Each sentence about {b} followed by one about {c}."""
+    seconds = [sentence.replace("{b}", "{c}") for sentence in second]
+    return tuple(f"{one} {other}" for one, other in zip(first, [*seconds[1:], seconds[0]], strict=True))
+
+
+THIRD = tuple(sentence.replace("{b}", "{c}") for sentence in MORE)
 FAMILIES = (
+    Family("+", HAS, MORE, NOW),
+    Family("-", HAS, LESS, NOW),
+    Family("*", BOXES, ("The boxes are red.", "It is Monday.", "{m} has not one."), NOW),
+    Family("/", SHARES, ("They are happy.", "It is Monday.", "{m} has not one."), EACH),
+    Family("++", HAS, follow(MORE, MORE), NOW),
+    Family("+-", HAS, follow(MORE, LESS), NOW),
+    Family("-+", HAS, follow(LESS, MORE), NOW),
+    Family("*+", BOXES, THIRD, NOW),
+    Family("*-", BOXES, tuple(sentence.replace("{b}", "{c}") for sentence in LESS), NOW),
     Family(
-        "+",
-        (
-            "{n} has {a} {t}. {n} buys {b} more. How many {t} does {n} have now?",
-            "{n} finds {a} {t} and then {b} more {t}. How many {t} does {n} have?",
-            "There are {a} {t} in a box. {n} adds {b} more. How many {t} are in the box now?",
-            "{n} has {a} {t} in a box and finds {b} more. How many {t} are there now?",
-        ),
+        "+*", KINDS, ("{m} finds {c} {t} in each.", "{n} puts {c} {t} into each.", "Each of them has {c} {t}."), NOW
     ),
     Family(
-        "-",
-        (
-            "{n} has {a} {t}. {n} loses {b} of them. How many {t} does {n} have left?",
-            "There are {a} {t} in a box. {n} takes {b} of them. How many {t} are left?",
-            "{n} had {a} {t} and gave {b} to {m}. How many {t} does {n} have now?",
-            "{n} has {a} {t} and gave {b} of them to {m}. How many {t} are left?",
-        ),
-    ),
-    Family(
-        "*",
-        (
-            "{n} has {a} boxes with {b} {t} in each. How many {t} does {n} have?",
-            "There are {a} bags. Each bag has {b} {t}. How many {t} are there?",
-            "{n} buys {b} {t} each day for {a} days. How many {t} does {n} have?",
-            "There are {a} boxes. {n} finds {b} {t} in each. How many {t} are there?",
-        ),
-    ),
-    Family(
-        "/",
-        (
-            "{n} shares {a} {t} equally with {b} friends. How many {t} does each friend get?",
-            "{n} puts {a} {t} equally into {b} boxes. How many {t} are in each box?",
-            "{b} friends share {a} {t} equally. How many {t} does each friend get?",
-            "{n} has {a} {t} and shares them equally with {b} friends. How many {t} does each get?",
-        ),
-    ),
-    Family(
-        "++",
-        (
-            "{n} has {a} {t}. {n} buys {b} more and finds {c} more. How many {t} does {n} have now?",
-            "{n} has {a} {t}, {m} has {b} and {o} has {c}. How many {t} do they have together?",
-            "There are {a} {t} in a box. {n} adds {b} and {m} adds {c} more. How many {t} are in the box now?",
-            "{n} finds {a} {t}, then {b} more and then {c} more. How many {t} does {n} have now?",
-        ),
-    ),
-    Family(
-        "+-",
-        (
-            "{n} has {a} {t}. {n} buys {b} more and loses {c}. How many {t} does {n} have left?",
-            "{n} finds {a} {t} and then {b} more, then gave {c} to {m}. How many {t} are left?",
-            "There are {a} {t} in a box. {n} adds {b} and {m} takes {c}. How many {t} are in the box now?",
-            "{n} has {a} {t}, finds {b} more and then gave {c} to {m}. How many {t} does {n} have left?",
-        ),
-    ),
-    Family(
-        "-+",
-        (
-            "{n} has {a} {t}. {n} loses {b} and buys {c} more. How many {t} does {n} have now?",
-            "There are {a} {t} in a box. {n} takes {b} and {m} adds {c}. How many {t} are in the box now?",
-            "{n} had {a} {t}, gave {b} to {m} and then finds {c} more. How many {t} does {n} have?",
-            "{n} has {a} {t}, loses {b} of them and then finds {c} more. How many {t} are there now?",
-        ),
-    ),
-    Family(
-        "*+",
-        (
-            "{n} has {a} boxes with {b} {t} in each and finds {c} more. How many {t} does {n} have?",
-            "There are {a} bags. Each bag has {b} {t}. {n} adds {c} more {t}. How many {t} are there now?",
-            "{n} buys {b} {t} each day for {a} days, then finds {c} more. How many {t} does {n} have?",
-            "There are {a} boxes with {b} {t} in each. {n} buys {c} more. How many {t} are there now?",
-        ),
-    ),
-    Family(
-        "*-",
-        (
-            "{n} has {a} boxes with {b} {t} in each and loses {c} of them. How many {t} are left?",
-            "There are {a} bags. Each bag has {b} {t}. {n} takes {c} {t}. How many {t} are left?",
-            "{n} buys {b} {t} each day for {a} days, then gave {c} to {m}. How many {t} does {n} have left?",
-            "There are {a} boxes with {b} {t} in each. {n} takes {c} of them. How many {t} are left?",
-        ),
-    ),
-    Family(
-        "+*",
-        (
-            "{n} has {a} red and {b} blue boxes with {c} {t} in each. How many {t} does {n} have?",
-            "There are {a} big bags and {b} small bags. Each bag has {c} {t}. How many {t} are there?",
-            "{n} has {a} boxes and buys {b} more. Each box has {c} {t}. How many {t} are there?",
-            "There are {a} red bags and {b} blue bags. {n} finds {c} {t} in each. How many {t} are there?",
-        ),
-    ),
-    Family(
-        "/+",
-        (
-            "{n} shares {a} {t} equally with {b} friends. {m}, one friend, finds {c} more. How many {t} has {m}?",
-            "{n} puts {a} {t} equally into {b} boxes and adds {c} more to each. How many {t} are in each box?",
-            "{b} friends share {a} {t} equally. Each friend buys {c} more. How many {t} has each friend?",
-            "{n} shares {a} {t} equally with {b} friends. Each friend finds {c} more. How many {t} has each friend?",
-        ),
+        "/+", SHARES, ("{m} adds {c} more to each.", "Then each gets {c} more.", "Each of them finds {c} more."), EACH
     ),
 )
+PHRASINGS = {(family.signs, held_out): family.phrasings(held_out) for family in FAMILIES for held_out in (False, True)}
 
 
 def solve(signs: str, numbers: tuple[int, ...]) -> list[tuple[int, str, int, int]] | None:
@@ -196,9 +143,8 @@ def draw_problem(rng: Random, split: str) -> Problem | None:
     if split_of((family.signs, numbers, thing)) != split:
         return None
     group = choose_group(rng, split)
-    phrasing = family.phrasings[-1] if group == "held_out" else rng.choice(family.phrasings[:-1])
-    names = rng.sample(NAMES, 3)
-    slots = dict(zip("abc", numbers, strict=False)) | dict(zip("nmo", names, strict=True)) | {"t": thing}
-    question = phrasing.format(**slots)
+    names = rng.sample(NAMES, 2)
+    slots = dict(zip("abc", numbers, strict=False)) | dict(zip("nm", names, strict=True)) | {"t": thing}
+    question = rng.choice(PHRASINGS[family.signs, group == "held_out"]).format(**slots)
     answer = f"{write_steps(steps)}\n#### {steps[-1][3]}"
     return Problem(question, answer, {"question": question, "answer": answer, "group": group}, group)

@@ -70,8 +70,8 @@ def write_program(rng: Random) -> str:
 
 
 def write_note(rng: Random) -> str:
-    """A written answer of the LM tasks by itself, or after the words it uses, in any order."""
-    operation = rng.choice(list(instructions.OPERATIONS.values()))
+    """A written answer of the LM tasks by itself, or after the words it uses, sometimes in another order."""
+    name, operation = rng.choice(list(instructions.OPERATIONS.items()))
     slots = instructions.draw_slots(rng, operation)
     form = rng.choice(list(instructions.FORMS))
     choices = instructions.FORMS[form][0]
@@ -80,7 +80,7 @@ def write_note(rng: Random) -> str:
     if rng.random() < 0.15:
         return " " + text
     keys = [*slots.values(), *([word] if word else [])]
-    if rng.random() < 0.5:
+    if name != "list" and rng.random() < 0.4:
         rng.shuffle(keys)
     return f"{introduce(keys[0])}{', '.join(keys)}. Text: {text}"
 
@@ -98,7 +98,7 @@ POOL = [
 
 def write_copy(rng: Random) -> str:
     """Words and numbers said again: it teaches copying, which everything else needs."""
-    chosen = rng.sample(POOL, rng.randint(3, 6))
+    chosen = rng.sample(POOL, rng.randint(3, 8))
     said = " ".join(chosen)
     return f"{introduce(chosen[0])}{said}. Again: {said}."
 
@@ -146,13 +146,13 @@ def write_lookup(rng: Random) -> str:
 
 
 WRITERS: dict[Callable[[Random], str], float] = {
-    write_facts: 0.20,
-    write_story: 0.27,
-    write_program: 0.09,
-    write_note: 0.22,
+    write_facts: 0.18,
+    write_story: 0.26,
+    write_program: 0.08,
+    write_note: 0.26,
     write_copy: 0.10,
-    write_chatter: 0.07,
-    write_lookup: 0.05,
+    write_chatter: 0.06,
+    write_lookup: 0.06,
 }
 
 

@@ -33,9 +33,9 @@ class Recipe:
     width: int = 128
     layers: int = 3
     ffn: int = 352
-    vocab: int = 1168
-    base_batch: int = 64
-    base_documents: int = 110_000
+    vocab: int = 1152
+    base_batch: int = 32
+    base_documents: int = 150_000
     batch: int = 32
     muon_rate: float = 0.02
     base_rate: float = 5e-3
@@ -65,7 +65,7 @@ class Recipe:
 RECIPES = {
     "full": Recipe(),
     "minute": Recipe(
-        base_documents=16_000, lm_examples=3_000, math_examples=3_000, code_examples=3_000, dev=120, test=120
+        base_documents=24_000, lm_examples=3_000, math_examples=3_000, code_examples=3_000, dev=120, test=120
     ),
     "pico": Recipe(
         width=32,

@@ -45,7 +45,7 @@ def prompt(instruction: str) -> str:
 class Problem:
     """One problem of a benchmark: what is asked, the answer trained on, and its document in the benchmark's schema.
 
-    `group` is "seen" or "held_out": whether the phrasing of the instruction occurs in the training split.
+    `group` is "seen" or "held_out": whether training asks in the phrasing of this instruction, too.
     """
 
     instruction: str
