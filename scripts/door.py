@@ -20,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from della.errors import InputError
 from eval.errors import InputError as EvalInputError
-from scripts.schema import help_text, register
+from scripts.help import help_text
+from scripts.schema import register
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 INVOCATION = "DELLA_INVOCATION"  # names one execution of a command; a sweep's workers inherit it

@@ -13,6 +13,7 @@ from della.checkpoint import Checkpoint
 from della.files import write_atomically
 from eval.benchmarks import evaluate
 from eval.engines import open_engine
+from eval.tasks.data import data_sha256
 from scripts.door import door
 from scripts.family import data_folder
 from scripts.schema import EvaluateConfig
@@ -24,6 +25,9 @@ from scripts.show import scores_text
 def main(config: EvaluateConfig) -> None:
     model = Checkpoint(Path(config.model))
     data = data_folder(config.data)
+    for name in config.benchmarks:
+        data_sha256(name, data, config.split)  # a missing file shows here, not after the engine is open
+    judge = open_judge(config.judge)
     settings = config.engine
     engine = open_engine(
         settings.name, model.folder, dtype=settings.dtype, max_model_len=settings.max_model_len, **settings.settings
@@ -36,7 +40,7 @@ def main(config: EvaluateConfig) -> None:
             config.prompts,
             config.split,
             config.limit,
-            open_judge(config.judge),
+            judge,
             Path(config.paths.work) / "cache" / "verdicts",
             config.max_new_tokens,
         )

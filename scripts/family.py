@@ -1,6 +1,7 @@
 """A family of experts as a run uses it: its folders made or checked, its tensors in memory, its hashes."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,16 @@ class Family:
         return data_folder(self.data_named)
 
     def inputs(self, merge: tuple[str, ...]) -> dict[str, str]:
-        """SHA-256 of the base and of the experts in a merge."""
+        """SHA-256 of the base and of the experts in a merge. Raises InputError for an expert that is not there."""
+        self.check(merge)
         return {"base": self.base.sha256(), **{name: self.models[name].sha256() for name in merge}}
+
+    def check(self, merge: Iterable[str]) -> None:
+        """Raises InputError unless every expert of a merge is one of the family's."""
+        for name in merge:
+            if name not in self.models:
+                known = ", ".join(self.models) or "none; name it as experts.models.NAME=DIR"
+                raise InputError(f"there is no expert {name!r} to merge: the experts are {known}")
 
 
 def data_folder(data: str | None) -> Path:

@@ -26,10 +26,11 @@ def main(config: MergeConfig) -> None:
         raise InputError(f"method=unmerged merges nothing: write one of {', '.join(METHODS)}")
     if config.dtype not in (None, *DTYPES):
         raise InputError(f"dtype={config.dtype}: write one of {', '.join(DTYPES)}, or leave it out for the base's")
-    family = open_family(config.experts, config.experts.seed, Path(config.work))
+    family = open_family(config.experts, config.experts.seed, Path(config.paths.work))
     names = sorted(family.models if config.experts.merge is None else config.experts.merge)
     if not names:
         raise InputError("no expert to merge: name at least one, as experts.models.math=DIR")
+    family.check(names)
     described = {
         "experts": {
             "base": str(family.base.folder),

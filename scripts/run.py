@@ -25,7 +25,13 @@ def single_point(config: RunConfig, names: list[str]) -> Point:
     merge = sorted(names if config.experts.merge is None else config.experts.merge)
     method = config.method.name
     if method == "unmerged" and len(merge) > 1:
-        raise InputError(f"method=unmerged with experts.merge={merge}: name one expert, or [] for the base")
+        raise InputError(
+            f"method=unmerged with experts {', '.join(merge)}: write experts.merge=[ONE], or [] for the base"
+        )
+    if method != "unmerged" and not merge:
+        raise InputError(
+            f"method={method} with no expert to merge: name some in experts.merge, or write method=unmerged"
+        )
     seed = config.seed if config.method.is_random else None
     return Point(config.experts.seed, tuple(merge), method, config.method, seed, config.split, config.limit, "merge")
 

@@ -1,10 +1,10 @@
-"""The strict schema that every script's configuration is checked against, and the options that `--help` lists.
+"""The strict schema that every script's configuration is checked against; `--help` lists its fields (scripts/help.py).
 
 One dataclass per config group. A key that is not a field here, or a value of another type, is an error before any
 weight is read. The group `method` has no files: its options are the dataclasses of `della.methods.METHODS`.
 """
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
@@ -12,6 +12,8 @@ from omegaconf import MISSING
 
 from della.errors import InputError
 from della.methods import METHODS
+from eval.engines import ENGINES, read_settings
+from eval.tasks.prompts import FAMILIES
 
 
 def option(default: Any, text: str) -> Any:
@@ -25,6 +27,12 @@ def one_of(where: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises InputError unless value is one of choices."""
     if value not in (*choices, MISSING):
         raise InputError(f"{where}={value}: write one of {', '.join(choices)}")
+
+
+def at_least(where: str, value: int | None, least: int) -> None:
+    """Raises InputError for a number below `least`; None is no number."""
+    if value is not None and value < least:
+        raise InputError(f"{where}={value}: write a whole number from {least}")
 
 
 @dataclass
@@ -50,6 +58,8 @@ class Experts:
 
     def __post_init__(self) -> None:
         one_of("experts.vocab", self.vocab, ("error", "base_rows"))
+        one_of("experts.prompts", self.prompts, tuple(FAMILIES))
+        at_least("experts.max_new_tokens", self.max_new_tokens, 1)
 
 
 @dataclass
@@ -64,6 +74,17 @@ class Engine:
     dtype: str = option("float32", "dtype of the weights while generating")
     max_model_len: int = option(512, "prompt and answer together, tokens")
     settings: dict[str, Any] = option({}, "further settings of this engine, passed on")
+
+    def __post_init__(self) -> None:
+        if self.name != MISSING:
+            one_of("engine.name", self.name, ENGINES)
+            read_settings(self.name, dtype=self.dtype, max_model_len=self.max_model_len, **self.settings)
+
+
+def some_benchmark(benchmarks: dict[str, Benchmark]) -> None:
+    """Raises InputError for benchmarks=[]."""
+    if not benchmarks:
+        raise InputError("benchmarks=[]: name at least one of gsm8k, mbpp, alpaca_eval")
 
 
 @dataclass
@@ -116,6 +137,10 @@ class Sweep:
     seeds: list[int] = option([1, 2, 3, 4, 5], "mask seeds of the final runs of a random method")
     grids: dict[str, Grid] = option({}, "the blocks of the sweep")
 
+    def __post_init__(self) -> None:
+        at_least("sweep.dev_limit", self.dev_limit, 1)
+        at_least("sweep.test_limit", self.test_limit, 1)
+
 
 @dataclass
 class Paths:
@@ -145,6 +170,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         one_of("split", self.split, ("dev", "test"))
         one_of("select", self.select, ("dev", "test"))
+        at_least("limit", self.limit, 1)
+        at_least("workers", self.workers, 1)
+        some_benchmark(self.benchmarks)
 
 
 @dataclass
@@ -163,9 +191,13 @@ class MergeConfig:
     method: Any = MISSING
     seed: int = option(1, "mask seed")
     dtype: str | None = option(None, "dtype of the output: float16 | bfloat16 | float32; null: the base's")
-    work: str = option(".work", "where a family made by a recipe lives")
+    paths: Paths = field(default_factory=Paths)
     out: str = option(MISSING, "folder to write; must not exist or be empty")
     max_shard_gb: float = option(5.0, "largest weight file, 10^9 bytes")
+
+    def __post_init__(self) -> None:
+        if self.max_shard_gb <= 0:
+            raise InputError(f"max_shard_gb={self.max_shard_gb:g}: write a number above 0")
 
 
 @dataclass
@@ -186,6 +218,10 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         one_of("split", self.split, ("dev", "test"))
+        one_of("prompts", self.prompts, tuple(FAMILIES))
+        at_least("limit", self.limit, 1)
+        at_least("max_new_tokens", self.max_new_tokens, 1)
+        some_benchmark(self.benchmarks)
 
 
 @dataclass
@@ -226,33 +262,3 @@ def register() -> None:
     store.store(group="method", name="unmerged", node=Unmerged, package="method")
     for name, method in METHODS.items():
         store.store(group="method", name=name, node=method.options, package="method")
-
-
-def lines_of(node: type, prefix: str = "") -> list[str]:
-    """`key  help` for every option of a schema, nested groups under their prefix."""
-    out = []
-    for item in fields(node):
-        key = prefix + item.name
-        if text := item.metadata.get("help"):
-            default = (
-                ""
-                if item.default in (MISSING, None) or not isinstance(item.default, (str, int, float))
-                else (f" [{item.default}]" if item.default != "" else "")
-            )
-            out.append(f"  {key:26} {text}{default}")
-        elif isinstance(item.type, type) and is_dataclass(item.type):
-            out += lines_of(item.type, key + ".")
-        elif key == "benchmarks":
-            out += lines_of(Benchmark, "benchmarks.NAME.")
-    return out
-
-
-def help_text(root: str) -> str:
-    """What `--help` of a script says: the command's purpose, its options with units, the methods with theirs."""
-    node = ROOTS[root]
-    parts = [f"{(node.__doc__ or '').strip()}", "", "Options, written as key=value:", *lines_of(node)]
-    if any(item.name == "method" for item in fields(node)):
-        parts += ["", "Methods (method=NAME) and their options (method.OPTION=value):"]
-        for name, method in METHODS.items():
-            parts += [f"  {name:16} {method.summary}", *("  " + line for line in lines_of(method.options, "  method."))]
-    return "\n".join(parts)

@@ -34,6 +34,7 @@ class Session:
     def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.work = Path(config.paths.work)
+        self.judge = open_judge(config.judge)
         self.families: dict[int, Family] = {}
         self.models: dict[tuple[int, str | None], MemoryCheckpoint] = {}
         self.engine: Engine | None = None
@@ -139,7 +140,7 @@ class Session:
             experts.prompts,
             point.split,
             point.limit,
-            open_judge(self.config.judge),
+            self.judge,
             self.work / "cache" / "verdicts",
             experts.max_new_tokens,
         )
@@ -167,7 +168,7 @@ def samples(outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:
 
 
 def open_judge(config: JudgeConfig) -> Judge:
-    """The judge that a config names. Raises InputError for an annotations judge without its file."""
+    """The judge that a config names. Raises InputError where its file is not named, missing, or something else."""
     if config.name == "rules":
         return RuleJudge()
     if not config.file:

@@ -46,19 +46,23 @@ class Settings:
                 raise InputError(f"engine {name}={value}: write a number from 1")
 
 
+def read_settings(name: str, **settings) -> Settings:
+    """The settings of an engine, checked before anything is opened. Raises InputError as `open_engine` does."""
+    if name not in ENGINES:
+        raise InputError(f"unknown engine {name!r}: write {' or '.join(ENGINES)}")
+    known = [field.name for field in fields(Settings)]
+    for unknown in sorted(set(settings) - set(known)):
+        raise InputError(f"unknown engine setting {unknown!r}: write one of {', '.join(known)}")
+    return Settings(**settings)
+
+
 def open_engine(name: str, model: str | Path, **settings):
     """Open a Hugging Face model folder (config, tokenizer, safetensors) in the engine of that name.
 
     Returns an eval.engines.base.Engine. Raises InputError for an unknown engine or setting, a folder without a model,
     or an engine that is not installed.
     """
-    if name not in ENGINES:
-        raise InputError(f"unknown engine {name!r}: write {' or '.join(ENGINES)}")
-    unknown = set(settings) - {field.name for field in fields(Settings)}
-    if unknown:
-        raise InputError(
-            f"unknown engine setting {sorted(unknown)[0]!r}: write one of {[f.name for f in fields(Settings)]}"
-        )
+    chosen = read_settings(name, **settings)
     model = Path(model)
     if not (model / "config.json").is_file():
         raise InputError(f"no model in {model}: it needs config.json, tokenizer files and safetensors")
@@ -66,4 +70,4 @@ def open_engine(name: str, model: str | Path, **settings):
         from eval.engines.vllm import VLLMEngine as Chosen
     else:
         from eval.engines.hf import HFEngine as Chosen
-    return Chosen(model, Settings(**settings))
+    return Chosen(model, chosen)
