@@ -9,7 +9,7 @@ The same bytes come out whatever the device, the thread count, the order of the 
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -143,6 +143,7 @@ def merge_to_folder(
     vocab: str = "error",
     config: Mapping[str, Any] | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
+    progress: Callable[[int], object] = lambda parameters: None,
 ) -> dict[str, Any]:
     """Merge into a folder that transformers and vLLM open: weights, config, tokenizer, merge.json, README.md.
 
@@ -151,6 +152,7 @@ def merge_to_folder(
         out: the folder to make; absent or empty.
         config: the resolved configuration as the user sees it, kept in merge.json.
         max_shard_bytes: weights larger than this are split.
+        progress: called after each tensor with its number of parameters.
 
     Returns:
         What merge.json holds.
@@ -168,30 +170,47 @@ def merge_to_folder(
             if merged.kept:
                 sizes[merged.name], kept[merged.name] = merged.tensor.numel(), merged.kept
             yield merged.name, merged.tensor
+            progress(merged.tensor.numel())
 
     with staged_folder(out) as folder:
         write_weights(folder, counted(), max_shard_bytes)
-        for file in MODEL_FILES:
-            if (base.folder / file).is_file():
-                shutil.copyfile(base.folder / file, folder / file)
-        if dtype is not None:
-            write_json(folder / "config.json", _with_dtype(base.config, dtype))
-        facts = {
-            "config": dict(config or {}),
-            "method": describe(method),
-            "seed": seed if method.is_random else None,
-            "inputs": {
-                "base": {"path": base.label, "sha256": base.sha256()},
-                "experts": {
-                    name: {"path": expert.label, "sha256": expert.sha256()} for name, expert in sorted(experts.items())
-                },
-            },
-            **_drop_rates(sorted(experts), sizes, kept),
-            "versions": _versions(),
-        }
+        _copy_files(base, folder, dtype)
+        facts = _facts(base, experts, method, seed, config or {}) | _drop_rates(sorted(experts), sizes, kept)
         write_json(folder / "merge.json", facts)
         write_card(folder / "README.md", facts)
     return facts
+
+
+def _copy_files(base: Checkpoint, folder: Path, dtype: str | None) -> None:
+    """The base's config and tokenizer, beside the merged weights."""
+    for file in MODEL_FILES:
+        if (base.folder / file).is_file():
+            shutil.copyfile(base.folder / file, folder / file)
+    if dtype is not None:
+        write_json(folder / "config.json", _with_dtype(base.config, dtype))
+
+
+def _facts(
+    base: Checkpoint, experts: Mapping[str, Checkpoint], method: Options, seed: int | None, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What went into a merge."""
+    return {
+        "config": dict(config),
+        "method": describe(method),
+        "seed": seed if method.is_random else None,
+        "inputs": {
+            "base": {"path": base.label, "sha256": base.sha256()},
+            "experts": {
+                name: {"path": expert.label, "sha256": expert.sha256()} for name, expert in sorted(experts.items())
+            },
+        },
+        "versions": {
+            "merge": MERGE_VERSION,
+            "numpy": numpy.__version__,
+            "safetensors": safetensors.__version__,
+            "torch": torch.__version__,
+        },
+    }
 
 
 def _drop_rates(experts: list[str], sizes: dict[str, int], kept: dict[str, dict[str, int]]) -> dict[str, Any]:
@@ -204,15 +223,6 @@ def _drop_rates(experts: list[str], sizes: dict[str, int], kept: dict[str, dict[
     return {
         "drop_rate": {expert: dropped(expert, sizes) for expert in experts},
         "drop_rate_per_tensor": {name: {expert: dropped(expert, [name]) for expert in experts} for name in sizes},
-    }
-
-
-def _versions() -> dict[str, Any]:
-    return {
-        "merge": MERGE_VERSION,
-        "numpy": numpy.__version__,
-        "safetensors": safetensors.__version__,
-        "torch": torch.__version__,
     }
 
 
