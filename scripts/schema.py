@@ -12,7 +12,7 @@ from omegaconf import MISSING
 
 from della.errors import InputError
 from della.methods import METHODS
-from eval.engines import ENGINES, read_settings
+from eval.engines.settings import ENGINES, read_settings
 from eval.tasks.prompts import FAMILIES
 
 

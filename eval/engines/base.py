@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lm_eval.api.model import LM
 
-from eval.engines import Settings
+from eval.engines.settings import Settings
 from eval.errors import InputError
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteriaList, StopStringCriteria
 
-from eval.engines import Settings
 from eval.engines.base import Engine
+from eval.engines.settings import Settings
 
 
 class HFEngine(Engine):

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eval.engines import Settings
 from eval.engines.base import Engine
+from eval.engines.settings import Settings
 from eval.errors import InputError
 
 # Only defaults: what the user has set stays.
