@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from eval.errors import InputError
 from eval.judge import Judge
@@ -99,7 +100,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Loaded:
-    task: object
+    task: Any
     requests: list
     documents: list[dict]
 

@@ -24,7 +24,7 @@ class Judge:
         """One preference in [0, 1] or None per instruction, in order. A judge that cannot be reached raises."""
         raise NotImplementedError
 
-    def extra_metrics(self, outputs: list[str], documents: list[dict]) -> dict[str, list[float]]:
+    def extra_metrics(self, outputs: list[str], documents: list[dict]) -> dict[str, list[float | None]]:
         """Further scores per document by name; none unless a judge says so."""
         return {}
 
@@ -44,9 +44,9 @@ class RuleJudge(Judge):
             for passed, reference in zip(models, self.check(references, documents), strict=True)
         ]
 
-    def extra_metrics(self, outputs: list[str], documents: list[dict]) -> dict[str, list[float]]:
+    def extra_metrics(self, outputs: list[str], documents: list[dict]) -> dict[str, list[float | None]]:
         """rule_pass: 1.0 where the model's output satisfies the rule, whatever the reference did."""
-        return {"rule_pass": self.check(outputs, documents)}
+        return {"rule_pass": [*self.check(outputs, documents)]}
 
     @staticmethod
     def check(outputs: list[str], documents: list[dict]) -> list[float]:

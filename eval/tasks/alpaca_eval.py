@@ -23,11 +23,11 @@ def score(documents: list[dict], outputs: list[str], *, judge: Judge) -> dict[st
     return {"win_rate": preferences, **judge.extra_metrics(outputs, documents)}
 
 
-def process_results(row: dict, results: list[str]) -> dict[str, float]:
+def process_results(row: dict, results: list[str]) -> dict[str, float | None]:
     """lm-eval's per-document hook."""
     document = json.loads(row["document"])
-    lengths = {"characters": float(len(results[0]))}
+    characters = float(len(results[0]))
     if "rule" not in document:
-        return lengths
+        return {"characters": characters}
     scores = score([document], results, judge=RuleJudge())
-    return {**{name: values[0] for name, values in scores.items()}, **lengths}
+    return {**{name: values[0] for name, values in scores.items()}, "characters": characters}
