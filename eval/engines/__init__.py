@@ -27,7 +27,9 @@ def open_engine(name: str, model: str | Path, **settings):
     if not (model / "config.json").is_file():
         raise InputError(f"no model in {model}: it needs config.json, tokenizer files and safetensors")
     if name == "vllm":
-        from eval.engines.vllm import VLLMEngine as Chosen
-    else:
-        from eval.engines.hf import HFEngine as Chosen
-    return Chosen(model, chosen)
+        from eval.engines.vllm import VLLMEngine
+
+        return VLLMEngine(model, chosen)
+    from eval.engines.hf import HFEngine
+
+    return HFEngine(model, chosen)

@@ -6,6 +6,7 @@ The second opinion on vLLM, and what runs where vLLM cannot be installed.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteriaList, StopStringCriteria
@@ -20,7 +21,7 @@ class HFEngine(Engine):
     def __init__(self, model: Path, settings: Settings):
         super().__init__(model, settings)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, settings.dtype))
+        self.model: Any = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, settings.dtype))
         self.model.to(self.device).eval()
         self.pad_id = self.tokenizer.pad_token_id
         if self.pad_id is None:

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from eval.engines.base import Engine
 from eval.engines.settings import Settings
@@ -50,9 +51,10 @@ class VLLMEngine(Engine):
             except ImportError as error:
                 raise InputError(f"engine vllm is not usable here ({error}): install it, or write engine=hf") from error
             self._parameters = vllm.SamplingParams
+            dtype: Any = settings.dtype
             self.llm = vllm.LLM(
                 model=str(model),
-                dtype=settings.dtype,
+                dtype=dtype,
                 max_model_len=settings.max_model_len,
                 max_num_seqs=settings.max_num_seqs,
                 kv_cache_memory_bytes=settings.kv_cache_bytes or default_kv_cache(),
@@ -66,11 +68,8 @@ class VLLMEngine(Engine):
     def generate(self, prompts: list[list[int]], limits: list[int], stops: tuple[str, ...]) -> list[list[int]]:
         self.llm.reset_prefix_cache()  # so that no answer depends on what was asked before
         parameters = {limit: self._greedy(limit, stops) for limit in set(limits)}
-        results = self.llm.generate(
-            [{"prompt_token_ids": prompt} for prompt in prompts],
-            [parameters[limit] for limit in limits],
-            use_tqdm=False,
-        )
+        inputs: list[Any] = [{"prompt_token_ids": prompt} for prompt in prompts]
+        results = self.llm.generate(inputs, [parameters[limit] for limit in limits], use_tqdm=False)
         ends = set(self.eos_ids)
         tokens = [list(result.outputs[0].token_ids) for result in results]
         return [answer[:-1] if answer and answer[-1] in ends else answer for answer in tokens]
