@@ -21,7 +21,8 @@ class HFEngine(Engine):
     def __init__(self, model: Path, settings: Settings):
         super().__init__(model, settings)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model: Any = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, settings.dtype))
+        loader: Any = AutoModelForCausalLM  # its annotations deny .to(device)
+        self.model = loader.from_pretrained(model, dtype=getattr(torch, settings.dtype))
         self.model.to(self.device).eval()
         self.pad_id = self.tokenizer.pad_token_id
         if self.pad_id is None:
