@@ -6,24 +6,24 @@ errors included, ends as `error: what, where, what to write instead`; a bug ends
 
 import contextlib
 import os
-import re
 import sys
 import uuid
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from concurrent.futures import BrokenExecutor
+from typing import Any, NoReturn
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from della.errors import InputError
 from eval.errors import InputError as EvalInputError
+from scripts.arguments import explain, rewrite
 from scripts.help import help_text
-from scripts.schema import register
+from scripts.schema import CONFIGS, register
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 INVOCATION = "DELLA_INVOCATION"  # names one execution of a command; a sweep's workers inherit it
 MISTAKES = (InputError, EvalInputError, HydraException, OmegaConfBaseException)
 
@@ -37,31 +37,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error on one line, without Hydra's help texts and repeated causes."""
-    text = str(error).strip() or type(error).__name__
-    kept = [line.strip() for line in text.splitlines() if line.strip()]
-    kept = [
-        line for line in kept if not re.match(r"(full_key|object_type|reference_type|See https?:|Set the env)", line)
-    ]
-    return re.sub(r"\s+", " ", "; ".join(kept)).rstrip(";")
-
-
-def rewrite(arguments: list[str]) -> list[str]:
-    """Lets `experts.models.NAME=DIR` name a new expert, which Hydra itself would want as `++experts.models...`.
-
-    Raises InputError for two sweep files at once: Hydra would drop the parameters of both without a word.
-    """
-    for argument in arguments:
-        if re.match(r"sweep=.*,", argument):
-            raise InputError(f"{argument}: one sweep at a time; run the command once for each sweep")
-    return ["++" + a if re.match(r"experts\.models\.[\w-]+=", a) else a for a in arguments]
-
-
 def door(root: str) -> Callable[[Callable], Callable[[], None]]:
     """Decorator: a script's main function, which receives its dataclass of `scripts.schema.ROOTS[root]`.
 
-    Exit codes: 0 done; 1 runs of a sweep failed; 2 the input is wrong; 130 interrupted.
+    Exit codes: 0 done; 1 runs of a sweep failed, or a worker was killed; 2 the input is wrong; 130 interrupted.
     """
 
     def decorate(function: Callable) -> Callable[[], None]:
@@ -71,21 +50,37 @@ def door(root: str) -> Callable[[Callable], Callable[[], None]]:
             prepare()
             try:
                 sys.argv[1:] = rewrite(sys.argv[1:])
+                check(root, sys.argv[1:])
                 with contextlib.redirect_stderr(WithoutOverrides(sys.stderr)):
                     hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=root)(Typed(function))()
             except MISTAKES as error:
-                print(f"error: {one_line(error)}", file=sys.stderr)
-                sys.exit(2)
+                leave(2, f"error: {explain(error)}")
             except RunsFailed as error:
-                print(f"failed: {error}", file=sys.stderr)
-                sys.exit(1)
+                leave(1, f"failed: {error}")
+            except BrokenExecutor:
+                leave(1, "failed: a worker was killed (out of memory?); the same command goes on from here")
             except KeyboardInterrupt:
-                print("interrupted: what is done is kept; the same command goes on from here", file=sys.stderr)
-                sys.exit(130)
+                leave(130, "interrupted: what is done is kept; the same command goes on from here")
 
         return main
 
     return decorate
+
+
+def check(root: str, arguments: list[str]) -> None:
+    """Composes what the workers of a multirun will compose, so that a mistake shows at once and once."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return
+    overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
+    given = [override.input_line for override in overrides if not override.is_sweep_override()]
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        OmegaConf.to_object(hydra.compose(root, overrides=given))
+
+
+def leave(code: int, message: str) -> NoReturn:
+    """Ends the command with one line on standard error."""
+    print(message, file=sys.stderr)
+    sys.exit(code)
 
 
 class WithoutOverrides:

@@ -5,6 +5,7 @@ weight is read. The group `method` has no files: its options are the dataclasses
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
@@ -14,6 +15,8 @@ from della.errors import InputError
 from della.methods import METHODS
 from eval.engines.settings import ENGINES, read_settings
 from eval.tasks.prompts import FAMILIES
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def option(default: Any, text: str) -> Any:
@@ -252,6 +255,13 @@ ROOTS = {
     "experts": ExpertsConfig,
     "bench": BenchConfig,
 }
+
+
+def group_choices(group: str) -> list[str]:
+    """What may be written as group=NAME."""
+    if group == "method":
+        return [*METHODS, "unmerged"]
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
 def register() -> None:

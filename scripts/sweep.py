@@ -6,6 +6,7 @@ mirrors the records to W&B and says at the end what was run.
 """
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import time
@@ -53,9 +54,13 @@ def invocation() -> str:
 
 
 def die_with_parent() -> None:
-    """A worker that this command started stops at once when the command is killed, not unseen later (Linux)."""
-    if os.uname().sysname == "Linux" and invocation().startswith(f"{os.getppid()}-"):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    """A worker stops at once when the command that started it is killed, instead of running on unseen (Linux)."""
+    command = multiprocessing.parent_process()
+    if command is None or os.uname().sysname != "Linux":
+        return
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != command.pid:
+        os.kill(os.getpid(), signal.SIGKILL)  # it was killed before we got here
 
 
 def work(stage: Stage, session: Session, config: RunConfig, title: str) -> None:
