@@ -72,7 +72,7 @@ def check(root: str, arguments: list[str]) -> None:
     if not {"-m", "--multirun"} & set(arguments):
         return
     overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
-    given = [override.input_line for override in overrides if not override.is_sweep_override()]
+    given = [override.input_line or "" for override in overrides if not override.is_sweep_override()]
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         OmegaConf.to_object(hydra.compose(root, overrides=given))
 

@@ -6,8 +6,11 @@
 Exactly the experts named are merged; what is not written has the default that `--help` shows.
 """
 
+import math
 from dataclasses import asdict
 from pathlib import Path
+
+from tqdm import tqdm
 
 from della.errors import InputError
 from della.merge import merge_to_folder
@@ -16,16 +19,12 @@ from scripts.door import door
 from scripts.family import open_family
 from scripts.schema import MergeConfig
 
-DTYPES = ("float16", "bfloat16", "float32")
-
 
 @door("merge")
 def main(config: MergeConfig) -> None:
     method = config.method.name
     if method not in METHODS:
         raise InputError(f"method=unmerged merges nothing: write one of {', '.join(METHODS)}")
-    if config.dtype not in (None, *DTYPES):
-        raise InputError(f"dtype={config.dtype}: write one of {', '.join(DTYPES)}, or leave it out for the base's")
     family = open_family(config.experts, config.experts.seed, Path(config.paths.work))
     names = sorted(family.models if config.experts.merge is None else config.experts.merge)
     if not names:
@@ -41,19 +40,21 @@ def main(config: MergeConfig) -> None:
         "vocab": config.experts.vocab,
         "dtype": config.dtype,
     }
-    out = Path(config.out)
-    merge_to_folder(
-        family.base,
-        {name: family.models[name] for name in names},
-        config.method,
-        config.seed,
-        out,
-        dtype=config.dtype,
-        vocab=config.experts.vocab,
-        config=described,
-        max_shard_bytes=int(config.max_shard_gb * 1e9),
-    )
-    print(f"merged {', '.join(names)} with {method} into {out}")
+    parameters = sum(math.prod(header.shape) for header in family.base.headers.values())
+    with tqdm(total=parameters, desc="merging", unit=" parameters", unit_scale=True, disable=None, leave=False) as bar:
+        merge_to_folder(
+            family.base,
+            {name: family.models[name] for name in names},
+            config.method,
+            config.seed,
+            Path(config.out),
+            dtype=config.dtype,
+            vocab=config.experts.vocab,
+            config=described,
+            max_shard_bytes=int(config.max_shard_gb * 1e9),
+            progress=bar.update,
+        )
+    print(f"merged {', '.join(names)} with {method} into {config.out}")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
-def scores_text(metrics: dict[str, dict[str, Sequence[float | None]]]) -> str:
+def scores_text(metrics: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
     """One aligned line per benchmark and metric: mean in percent, standard error in points, n, and nulls if any."""
     lines = [f"{'benchmark':<12} {'metric':<14} {'score %':>8} {'s.e.':>6} {'n':>6}"]
     for benchmark, by_metric in metrics.items():
