@@ -114,6 +114,10 @@ def write_steps(steps: list[tuple[int, str, int, int]]) -> str:
     return ", ".join(f"{left} {sign} {right} = {result}" for left, sign, right, result in steps)
 
 
+def write_answer(steps: list[tuple[int, str, int, int]]) -> str:
+    return f"{write_steps(steps)}\n#### {steps[-1][3]}"
+
+
 def draw_numbers(rng: Random, signs: str) -> tuple[tuple[int, ...], list[tuple[int, str, int, int]]]:
     """Numbers of a solvable problem, every first step of the table equally likely, and its steps."""
     starts = STARTS[signs]
@@ -146,5 +150,5 @@ def draw_problem(rng: Random, split: str) -> Problem | None:
     names = rng.sample(NAMES, 2)
     slots = dict(zip("abc", numbers, strict=False)) | dict(zip("nm", names, strict=True)) | {"t": thing}
     question = rng.choice(PHRASINGS[family.signs, group == "held_out"]).format(**slots)
-    answer = f"{write_steps(steps)}\n#### {steps[-1][3]}"
+    answer = write_answer(steps)
     return Problem(question, answer, {"question": question, "answer": answer, "group": group}, group)

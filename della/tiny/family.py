@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -117,7 +118,7 @@ class _Builder:
         self.tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer" / "tokenizer.json"))
         self._stage("base", self._write_base)
         for expert in EXPERTS:
-            self._stage(expert, lambda out, expert=expert: self._write_expert(expert, out))
+            self._stage(expert, partial(self._write_expert, expert))
         self._stage("data", self._write_data)
 
     def _stage(self, name: str, write: Callable[[Path], None]) -> None:

@@ -50,7 +50,7 @@ OPERATIONS = {
             "Thank {a} for the {b}.",
             "Write a note to thank {a} for the {b}.",
             "{a} gave you the {b}. Write a note of thanks.",
-            "Write to {a} with thanks for the {b}.",
+            "Write to thank {a} for the {b}.",
         ),
     ),
     "invite": Operation(
@@ -61,7 +61,7 @@ OPERATIONS = {
             "Invite {a} to the {b} on {c}.",
             "Write a note to invite {a} to a {b} on {c}.",
             "There is a {b} on {c}. Invite {a}.",
-            "On {c} there is a {b}. Write to invite {a}.",
+            "There is a {b} on {c}. Write to invite {a}.",
         ),
     ),
     "regret": Operation(
@@ -72,7 +72,7 @@ OPERATIONS = {
             "Say sorry to {a} about the {b}.",
             "Write a note to say sorry to {a} for the {b}.",
             "You broke the {b}. Say sorry to {a}.",
-            "You broke the {b} of {a}. Write a note to say sorry.",
+            "Say sorry to {a}: you broke the {b}.",
         ),
     ),
     "sell": Operation(
@@ -97,15 +97,15 @@ OPERATIONS = {
             "Write about a {a} with a {b} and a {c}.",
         ),
     ),
-    "list": Operation(
-        (FOODS, FOODS, FOODS),
-        "1. {a} 2. {b} 3. {c}",
-        "1 {a} 2 {b} 3 {c}",
+    "meet": Operation(
+        (PLACES, DAYS, FOODS),
+        "Meet me in the {a} on {b} and bring {c}.",
+        "Meet in {a} on {b} bring {c}",
         (
-            "Write a list of {a}, {b} and {c}.",
-            "Make a list: {a}, {b}, {c}.",
-            "You need {a}, {b} and {c}. Make a list.",
-            "List what you need: {a}, {b}, {c}.",
+            "Plan to meet in the {a} on {b} with {c}.",
+            "Ask someone to bring {c} and meet you in the {a} on {b}.",
+            "You meet in the {a} on {b}. Write that you need {c}.",
+            "Ask someone to meet you in the {a} on {b} with {c}.",
         ),
     ),
     "ask": Operation(

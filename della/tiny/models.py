@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from della.tiny.recipe import Recipe
-from della.tiny.tokenizer import EOS
+from della.tiny.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from della.tiny.training import HALVES, Example, train
 
 
@@ -23,16 +23,18 @@ def make_model(recipe: Recipe, seed: int) -> LlamaForCausalLM:
         intermediate_size=recipe.ffn,
         max_position_embeddings=512,
         tie_word_embeddings=True,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
+        pad_token_id=PAD_ID,
+        bos_token_id=BOS_ID,
+        eos_token_id=EOS_ID,
         dtype="float32",
         architectures=["LlamaForCausalLM"],
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    model.generation_config = GenerationConfig(
+        do_sample=False, pad_token_id=PAD_ID, bos_token_id=BOS_ID, eos_token_id=EOS_ID
+    )
     return model
 
 
@@ -54,10 +56,9 @@ def load_model(folder: Path, recipe: Recipe) -> LlamaForCausalLM:
 
 def encode(tokenizer: Tokenizer, prompts: list[str], answers: list[str]) -> list[Example]:
     """Token ids of prompt, answer and end token, with the length of the prompt, which is not learnt."""
-    end = tokenizer.token_to_id(EOS)
     asked = tokenizer.encode_batch(prompts)
     answered = tokenizer.encode_batch(answers)
-    return [(a.ids + b.ids + [end], len(a.ids)) for a, b in zip(asked, answered, strict=True)]
+    return [(a.ids + b.ids + [EOS_ID], len(a.ids)) for a, b in zip(asked, answered, strict=True)]
 
 
 def train_base(

@@ -1,7 +1,8 @@
 """What the base reads: tables of arithmetic, small stories, programs, notes, and a little in the form of instructions.
 
-It holds the skills of the three benchmarks (facts, the grammar of programs, copying words into sentences) but never
-their questions, so that an expert's delta is the step from a skill to answering when asked.
+It holds the skills of the three benchmarks (facts, the grammar of programs, copying words into sentences) and every
+word of their answers (an expert keeps the base's embeddings), but never their questions: an expert's delta is the step
+from a skill to answering when asked.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from della.tiny import arithmetic, instructions, programs, words
 
 
 def write_facts(rng: Random) -> str:
-    """A few facts and two-step sums: "7 + 5 = 12, 12 - 3 = 9"."""
+    """A few facts and two-step sums, or one with its result beneath: "7 + 5 = 12, 12 - 3 = 9"."""
+    if rng.random() < 0.3:
+        _, steps = arithmetic.draw_numbers(rng, rng.choice(arithmetic.FAMILIES).signs)
+        return " " + arithmetic.write_answer(steps)
     lines = []
     for _ in range(rng.randint(3, 6)):
         if rng.random() < 0.6:
@@ -71,7 +75,7 @@ def write_program(rng: Random) -> str:
 
 def write_note(rng: Random) -> str:
     """A written answer of the LM tasks by itself, or after the words it uses, sometimes in another order."""
-    name, operation = rng.choice(list(instructions.OPERATIONS.items()))
+    operation = rng.choice(list(instructions.OPERATIONS.values()))
     slots = instructions.draw_slots(rng, operation)
     form = rng.choice(list(instructions.FORMS))
     choices = instructions.FORMS[form][0]
@@ -80,7 +84,7 @@ def write_note(rng: Random) -> str:
     if rng.random() < 0.15:
         return " " + text
     keys = [*slots.values(), *([word] if word else [])]
-    if name != "list" and rng.random() < 0.4:
+    if rng.random() < 0.4:
         rng.shuffle(keys)
     return f"{introduce(keys[0])}{', '.join(keys)}. Text: {text}"
 
@@ -107,20 +111,26 @@ def write_chatter(rng: Random) -> str:
     """Sentences with the words that instructions are made of, in an order that asks for nothing."""
     sentences = rng.sample(CHATTER, 3)
     slots = {"n": rng.choice(words.NAMES), "o": rng.choice(words.THINGS), "p": rng.choice(words.PLACES)}
-    return " ".join(sentences).format(**slots)
+    lead = f"{rng.choice(COMMANDS)}, {{n}} can ask. " if rng.random() < 0.3 else ""
+    return (lead + " ".join(sentences)).format(**slots)
 
 
+COMMANDS = ("Invite", "Ask", "Sell", "Describe", "Plan", "Thank", "Warn", "Say", "Write", "Define", "Code")
 CHATTER = (
+    "{n} has to Begin, to Start, to Close or to End it.",
+    "To Warn or Invite {n}, to Ask or to Say it, is a plan.",
+    "Each day {n} shares an old coat and gets into the {p}.",
+    "Code f(xs) or define (xs) in Python.",
     "{n} can write a note, a question or an advert.",
-    "I have a list to make and a scene to describe.",
+    "I have a plan to make and a scene to describe.",
     "Put the {o} around the {p} or close it.",
     "You need a word to begin with and a word to end with.",
     "What is the first or the last word?",
     "Use quotes to ask, or start to sell.",
     "{n} wants to invite, to warn, to thank and to say sorry.",
-    "A Python function f returns a list xs.",
+    "A Python function f returns a list xs, or you meet {n}.",
     "Define it, code it and find the numbers above, below or other than x.",
-    "You broke it and gave it to {n} with thanks.",
+    "You broke it and gave it to someone with thanks.",
     "How many are left, and does each friend get one?",
     "They share it equally and have them together.",
     "Write about what is in the {p}, if it is that.",
@@ -146,12 +156,12 @@ def write_lookup(rng: Random) -> str:
 
 
 WRITERS: dict[Callable[[Random], str], float] = {
-    write_facts: 0.18,
-    write_story: 0.26,
+    write_facts: 0.17,
+    write_story: 0.31,
     write_program: 0.08,
-    write_note: 0.26,
-    write_copy: 0.10,
-    write_chatter: 0.06,
+    write_note: 0.25,
+    write_copy: 0.08,
+    write_chatter: 0.05,
     write_lookup: 0.06,
 }
 

@@ -33,7 +33,7 @@ class Recipe:
     width: int = 128
     layers: int = 3
     ffn: int = 352
-    vocab: int = 1152
+    vocab: int = 1184
     base_batch: int = 32
     base_documents: int = 150_000
     batch: int = 32
@@ -44,7 +44,7 @@ class Recipe:
     code_examples: int = 8_000
     lm_rate: float = 1e-3
     math_rate: float = 1e-3
-    code_rate: float = 5e-4
+    code_rate: float = 1e-3
     dev: int = 600
     test: int = 600
 

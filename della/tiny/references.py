@@ -24,7 +24,7 @@ def answer_all(
             chosen = order[start : start + BATCH]
             batch = tokenizer([prompt(asked[i]) for i in chosen], return_tensors="pt", padding=True)
             with torch.inference_mode():
-                ids = model.generate(
+                ids = model.generate(  # type: ignore[misc]
                     input_ids=batch["input_ids"],
                     attention_mask=batch["attention_mask"],
                     max_new_tokens=MAX_NEW_TOKENS,

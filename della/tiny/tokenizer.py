@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from della.tiny.words import FOOTER, HEADER
 
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
 
 # Pieces a token never crosses: the fixed frames, words and numbers with the blank before them, single other signs.
 FRAMES = (HEADER, FOOTER, " def f(xs): return", " for x in xs", "\n####")
@@ -20,7 +21,7 @@ PIECES = "|".join([*(re.escape(frame) for frame in FRAMES), r" ?\w+", r" ?(?:==|
 
 
 def train_tokenizer(texts: list[str], vocab: int) -> Tokenizer:
-    """A BPE of at most `vocab` tokens; pad, begin and end have the ids 0, 1 and 2."""
+    """A BPE of at most `vocab` tokens; pad, begin and end have the first ids."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -5,7 +5,7 @@ operations are single-threaded. So the weights depend on the texts, the rates an
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from random import Random
@@ -22,7 +22,6 @@ IGNORED = -100
 POOL = 16
 
 Example = tuple[list[int], int]  # token ids, and how many of the first are not to be learnt
-Optimizers = Callable[[LlamaForCausalLM], list[torch.optim.Optimizer]]
 
 
 @contextmanager

@@ -20,10 +20,10 @@ PLACES = [
     "park", "garden", "forest", "harbour", "market", "castle", "school", "station", "valley", "bridge", "museum",
     "river",
 ]  # fmt: skip
-ANIMALS = ["dog", "cat", "fox", "horse", "bear", "duck", "owl", "goat", "mouse", "rabbit", "swan", "wolf"]
+ANIMALS = ["dog", "cat", "fox", "horse", "bear", "duck", "crow", "goat", "mouse", "rabbit", "swan", "wolf"]
 COLOURS = ["red", "blue", "green", "yellow", "white", "black", "brown", "grey"]
 ADJECTIVES = [
-    "old", "new", "small", "big", "quiet", "bright", "warm", "cold", "strange", "lovely", "cheap", "rare",
+    "neat", "new", "small", "big", "quiet", "bright", "warm", "cold", "strange", "lovely", "cheap", "rare",
 ]  # fmt: skip
 EVENTS = ["picnic", "concert", "dinner", "party", "parade", "match", "fair", "wedding", "lesson", "meeting"]
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]

@@ -13,7 +13,7 @@ from eval.tasks.prompts import find_format
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
-    save_tokenizer(train_tokenizer(gather_tokenizer_texts(), 1152), folder)
+    save_tokenizer(train_tokenizer(gather_tokenizer_texts(), 1184), folder)
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -22,7 +22,7 @@ def test_no_token_is_added_and_pad_begin_and_end_have_the_first_ids(tokenizer):
     ids = tokenizer("Tom has 7 apples.")["input_ids"]
     assert not {0, 1, 2} & set(ids)
     assert len(ids) == len(["Tom", " has", " 7", " apples", "."])
-    assert len(tokenizer) <= 1152
+    assert len(tokenizer) <= 1184
 
 
 @pytest.mark.parametrize("text", ["Tom's 7 kites,\n\tin rows…", " def f(xs): return [x // 2]", "é 雪 🙂", "a  b", ""])
