@@ -1,0 +1,88 @@
+"""Shared by the tests of the commands: a pico family built once, commands called in this process or started as one."""
+
+import contextlib
+import importlib
+import io
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from della.tiny.family import Family, build_family
+from della.tiny.recipe import RECIPES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def pico(tmp_path_factory) -> Family:
+    """A pico family: the files of a real one, weights that have learnt next to nothing."""
+    return build_family(tmp_path_factory.mktemp("families") / "experts", 0, RECIPES["pico"], progress=False)
+
+
+@pytest.fixture
+def work(pico, tmp_path) -> Path:
+    """A folder for paths.work that holds the family and no records."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "experts").symlink_to(pico.folder.parent)
+    return folder
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """Runs `python -m scripts.NAME ARGUMENTS...` in this process, in an empty folder, without the cost of a new one."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DELLA_DATA_DIR", raising=False)
+
+    def run(script: str, *arguments: object) -> Ended:
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        main = importlib.import_module(f"scripts.{script}").main
+        with monkeypatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.setattr(sys, "argv", [f"scripts.{script}", *map(str, arguments)])
+            try:
+                main()
+            except SystemExit as leaving:
+                code = leaving.code
+        return Ended(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def start():
+    """Starts `python -m scripts.NAME ARGUMENTS...` as a process of its own; what still runs at the end is killed."""
+    processes = []
+
+    def run(script: str, *arguments: object, threads: int = 1) -> subprocess.Popen:
+        environment = {name: value for name, value in os.environ.items() if name != "DELLA_DATA_DIR"}
+        command = [sys.executable, "-m", f"scripts.{script}", *map(str, arguments)]
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**environment, "OMP_NUM_THREADS": str(threads)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
