@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 def scores_text(metrics: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
     """One aligned line per benchmark and metric: mean in percent, standard error in points, n, and nulls if any."""
     lines = [f"{'benchmark':<12} {'metric':<14} {'score %':>8} {'s.e.':>6} {'n':>6}"]
-    for benchmark, by_metric in metrics.items():
-        for metric, scores in by_metric.items():
+    for benchmark, by_metric in sorted(metrics.items()):
+        for metric, scores in sorted(by_metric.items()):
             values = [value for value in scores if value is not None]
             nulls = f"  ({len(scores) - len(values)} without a verdict)" if len(values) < len(scores) else ""
             if values:
