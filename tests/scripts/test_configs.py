@@ -47,11 +47,11 @@ def test_both_launchers_of_a_sweep_compose():
 
 # Worked by hand. main_table, before the choice: 4 merges x (ta_elect 5 lambdas + dare_elect, ties, della, dare and
 # dare_ties at 5 drop rates x 5 lambdas + average 1 + task_arithmetic 5) + 4 single models = 4 x 136 + 4. pruning: 3
-# families x (3 experts x 4 variants x 9 drop rates x 5 seeds + 4 single models). epsilon: 3 x (4 merges x 12 points x 3
+# families x (3 experts x 4 variants x 6 drop rates x 5 seeds + 4 single models). epsilon: 3 x (4 merges x 12 points x 3
 # seeds + 4). seeds: 3 x (2 drop rates x (2 random methods x 10 seeds + ties) + ta_elect + 4).
 @pytest.mark.parametrize(
     ("sweep", "runs"),
-    [("main_table", 4 * 136 + 4), ("pruning", 3 * 544), ("epsilon", 3 * 148), ("seeds", 3 * 47)],
+    [("main_table", 4 * 136 + 4), ("pruning", 3 * 364), ("epsilon", 3 * 148), ("seeds", 3 * 47)],
 )
 def test_a_sweep_expands_to_its_number_of_runs_without_repeats(sweep, runs):
     points = first_stage(composed("run", f"sweep={sweep}"))
