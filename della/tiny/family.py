@@ -1,6 +1,6 @@
 """Builds a tiny family and its data, stage by stage: tokenizer, base, the three experts, data with the references.
 
-    python -c "from della.tiny.family import build_family; ..."
+    python -m scripts.experts experts=tiny experts.seed=0
 
 A stage is written under a temporary name and renamed when whole: a killed build loses the stage in progress, and the
 next one goes on from there to the same bytes.

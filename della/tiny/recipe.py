@@ -65,7 +65,15 @@ class Recipe:
 RECIPES = {
     "full": Recipe(),
     "minute": Recipe(
-        base_documents=24_000, lm_examples=3_000, math_examples=3_000, code_examples=3_000, dev=120, test=120
+        base_documents=16_000,
+        base_batch=16,
+        batch=16,
+        lm_examples=6_000,
+        lm_rate=2e-3,
+        math_examples=2_500,
+        code_examples=1_600,
+        dev=120,
+        test=120,
     ),
     "pico": Recipe(
         width=32,
