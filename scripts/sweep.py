@@ -159,6 +159,7 @@ def run_sweep(config: RunConfig) -> None:
 
 def summarise(records: list[dict[str, Any]], folder: Path, config: RunConfig) -> None:
     """Says how many runs were executed, were there before, and failed."""
+    records = list({record["identity"]: record for record in records}.values())  # a chosen point may be in both stages
     ran = sum(record["provenance"].get("invocation") == invocation() for record in records)
     failed = [record for record in records if record["status"] == "failed"]
     print(

@@ -41,18 +41,26 @@ def work(pico, tmp_path) -> Path:
     return folder
 
 
-@pytest.fixture
-def call(tmp_path, monkeypatch):
-    """Runs `python -m scripts.NAME ARGUMENTS...` in this process, in an empty folder, without the cost of a new one."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+@pytest.fixture(autouse=True)
+def _an_empty_folder(tmp_path, monkeypatch) -> None:
+    """What a command writes beside the paths it is given would show here."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.delenv("DELLA_DATA_DIR", raising=False)
+
+
+@pytest.fixture(scope="session")
+def call():
+    """Runs `python -m scripts.NAME ARGUMENTS...` in this process, without the cost of starting one."""
 
     def run(script: str, *arguments: object) -> Ended:
         out, err, code = io.StringIO(), io.StringIO(), 0
         main = importlib.import_module(f"scripts.{script}").main
-        with monkeypatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             patch.setattr(sys, "argv", [f"scripts.{script}", *map(str, arguments)])
             try:
                 main()
