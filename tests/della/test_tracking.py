@@ -49,7 +49,7 @@ def _runs(wandb: Path) -> dict[str, Path]:
     return runs
 
 
-def _wait_for(what, seconds: float = 20.0) -> None:
+def _wait_for(what, seconds: float = 200.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "waited in vain"
@@ -70,7 +70,7 @@ def mirrored(tmp_path_factory) -> dict[str, dict]:
     _wait_for(lambda: tracker.left() == 0)
     runs = {"failed": contents(_runs(folder / "wandb")[failed["identity"]])}
     write_record(folder / "records", mended)
-    assert tracker.finish(30) == 0
+    assert tracker.finish(300) == 0
     files = _runs(folder / "wandb")
     assert len(files) == 3
     for name, record in {"before": before, "during": during, "mended": mended}.items():
