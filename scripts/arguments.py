@@ -5,6 +5,7 @@ explain(error)                  # "method.epsilonn=0.1: no such option; did you 
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
@@ -23,6 +24,7 @@ from scripts.schema import group_choices
 FLAGS = ("-h", "--help", "-m", "--multirun", "-c", "--cfg", "--resolve")
 # New names may be added below these keys without Hydra's `+`: experts.models.NAME=DIR, engine.settings.NAME=VALUE, ...
 OPEN_KEYS = re.compile(r"(experts\.models|engine\.settings|sweep\.grids\.\w+\.options)\.[\w-]+=")
+HOME = re.compile(r"^([\w.-]+=)~/")  # a shell expands ~ at the start of a word only
 WRONG_TYPES = {
     r"to Integer": "write a whole number",
     r"to Float": "write a number",
@@ -34,7 +36,7 @@ WRONG_TYPES = {
 
 
 def rewrite(arguments: list[str]) -> list[str]:
-    """The arguments as Hydra wants them: flags first, and `++` before a name that a dictionary has not yet.
+    """The arguments as Hydra wants them: flags first, `++` before a name that a dictionary has not yet, no ~ for home.
 
     Raises InputError for what Hydra would take without a word: two sweep files at once (it drops the parameters of
     both), `+` and `~` (they add keys that nothing reads, and take away keys that the schema then puts back).
@@ -49,6 +51,7 @@ def rewrite(arguments: list[str]) -> list[str]:
     sweeps = [a for a in arguments if re.match(r"sweep=", a)]
     if len(sweeps) > 1 or any("," in sweep for sweep in sweeps):
         raise InputError(f"{' '.join(sweeps)}: one sweep at a time; run the command once for each sweep")
+    arguments = [HOME.sub(lambda start: start[1] + os.path.expanduser("~/"), a) for a in arguments]
     ours = sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))  # argparse reads no option after a late flag
     return ["++" + a if OPEN_KEYS.match(a) else a for a in ours]
 

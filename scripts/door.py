@@ -55,6 +55,8 @@ def door(root: str) -> Callable[[Callable], Callable[[], None]]:
                     hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=root)(Typed(function))()
             except MISTAKES as error:
                 leave(2, f"error: {explain(error)}")
+            except (PermissionError, NotADirectoryError, FileExistsError) as error:
+                leave(2, f"error: {error.filename}: {error.strerror}; name a folder that you may write to")
             except RunsFailed as error:
                 leave(1, f"failed: {error}")
             except BrokenExecutor:

@@ -34,7 +34,10 @@ def gather(config: ReportConfig) -> tuple[list[dict[str, Any]], str, str]:
         return read_compact(Path(config.records)), header["command"], header["commit"] or "unknown"
     if not config.sweep.name:
         raise InputError("nothing to report: write sweep=NAME or records=FILE.jsonl")
-    first, second, missing = recorded(Session(config), config, Path(config.paths.work) / "records")
+    folder = Path(config.paths.work) / "records"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no records yet; run `{command_of(config)}` first")
+    first, second, missing = recorded(Session(config), config, folder)
     records = {record["identity"]: record for record in first + second}
     if missing:
         print(f"{missing} runs of sweep {config.sweep.name} have no record yet: run `{command_of(config)}`")

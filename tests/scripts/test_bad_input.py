@@ -114,6 +114,12 @@ MISTAKES = {
     "an unknown benchmark to evaluate": ("evaluate", MODEL + "benchmarks=[gsm9k]", "did you mean gsm8k?"),
     "unknown prompts to evaluate with": ("evaluate", MODEL + "prompts=tini", "prompts=tini: write one of"),
     "nothing to report": ("report", "", "write sweep=NAME or records=FILE.jsonl"),
+    "a sweep that was not run": ("report", "sweep=seeds paths.work=new", "new/records: no records yet"),
+    "a file as work folder": (
+        "run",
+        PICO + "paths.work={lm}/config.json",
+        "name a folder that you may write to",
+    ),
     "missing records": ("report", "records=nix.jsonl", "nix.jsonl"),
     "no family to make": ("experts", "experts=folders", "write experts.base=DIR"),
 }
@@ -165,6 +171,13 @@ def test_a_mistake_is_one_line_that_says_what_to_write_and_leaves_nothing_behind
     assert (everything_in(named["work"]), everything_in(tmp_path), everything_in(named["nan"].parent)) == before
 
 
+def test_a_tilde_in_a_path_is_the_home_folder(call, named, monkeypatch):
+    """No shell expands it behind an equals sign."""
+    monkeypatch.setenv("HOME", str(named["lm"].parent))
+    ended = call("merge", f"experts.base={named['base']}", "experts.models.lm=~/lm", "out=~/lm")
+    assert ended.err.startswith(f"error: {named['lm']}: is there already")
+
+
 @pytest.mark.parametrize("script", ["run", "merge", "evaluate", "report", "experts"])
 def test_help_lists_every_option_with_its_meaning(script, call):
     ended = call(script, "--help")
@@ -206,4 +219,4 @@ def test_a_mistake_in_a_process_of_its_own_is_the_same_one_line(start, tmp_path)
     said, complained = command.communicate(timeout=120)
     assert (command.returncode, said) == (2, "")
     assert complained == "error: method.epsilonn: no such option of method della; did you mean method.epsilon?\n"
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "merged").exists()
