@@ -57,9 +57,9 @@ lint: setup ## format, lint and types
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
-checks: setup peers lint ## lint, types and every test at its full count; writes a dated report
+checks: setup peers lint ## lint, types and every test, the long ones too; writes a dated report
 	@mkdir -p .work/checks
-	@DELLA_FULL=1 OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile 2>&1 | tee .work/checks/$$(date +%F).txt
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile -m 'full or not full' 2>&1 | tee .work/checks/$$(date +%F).txt
 
 peers: .venv-mergekit/ready ## mergekit in an environment of its own: what tests and benchmarks compare with
 
