@@ -68,6 +68,16 @@ def test_the_same_merge_gives_the_same_bytes_with_experts_in_another_order_and_s
         assert (tmp_path / out / "merge.json").read_bytes() == (tmp_path / "first" / "merge.json").read_bytes(), out
 
 
+def test_vllm_opens_a_merged_folder_and_answers_from_it(start, call, pico, named, tmp_path):
+    out = tmp_path / "merged"
+    assert call("merge", *named, *DELLA, f"out={out}").code == 0
+    data = (f"data={pico.data}", "prompts=tiny", "max_new_tokens=4", "limit=2", f"paths.work={tmp_path / 'work'}")
+    said, complained = start("evaluate", f"model={out}", "benchmarks=[gsm8k]", "engine=vllm", *data).communicate(
+        timeout=300
+    )
+    assert "flexible" in said, complained
+
+
 def sharded(folder, out) -> None:
     """The same model with its weights in several files."""
     source = Checkpoint(folder)
@@ -107,3 +117,17 @@ def test_another_dtype_and_several_files_are_written_where_they_are_asked_for(ca
     assert len(list(out.glob("model-*.safetensors"))) > 1
     assert {header.dtype for header in Checkpoint(out).headers.values()} == {torch.bfloat16}
     assert AutoModelForCausalLM.from_pretrained(out).dtype == torch.bfloat16
+
+
+@pytest.mark.full
+def test_vllm_opens_a_merged_folder_and_answers_as_transformers_does(call, pico, named, tmp_path):
+    out = tmp_path / "merged"
+    assert call("merge", *named, *DELLA, f"out={out}").code == 0
+    arguments = [f"model={out}", f"data={pico.data}", "prompts=tiny", "benchmarks=[gsm8k]", "limit=4", "split=dev"]
+    arguments += ["max_new_tokens=8", f"paths.work={tmp_path / 'work'}"]
+    answers = {}
+    for engine in ("hf", "vllm"):
+        kept = tmp_path / f"{engine}.json"
+        assert call("evaluate", *arguments, f"engine={engine}", f"out={kept}").code == 0
+        answers[engine] = json.loads(kept.read_text())["outcomes"]["gsm8k"]["outputs"]
+    assert answers["hf"] == answers["vllm"]

@@ -131,6 +131,7 @@ def test_killed_three_times_and_started_again_a_sweep_ends_in_the_same_records_a
     assert tables(work) == tables(undisturbed)
 
 
+@pytest.mark.full
 def test_a_killed_worker_ends_the_sweep_and_two_workers_finish_it_with_the_same_records(undisturbed, start, work):
     arguments = ("-m", *PICO, *TABLE, f"paths.work={work}", "workers=2")
     command = start("run", *arguments)
