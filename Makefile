@@ -30,9 +30,9 @@ help: ## list the targets and the variables
 	  LAUNCHER "who runs a sweep's workers, a file of configs/hydra/launcher ($(LAUNCHER))" \
 	  DEVICE "which environment to install: cpu, cuda or auto ($(DEVICE))" PYTHON "the Python 3.11 to build it with ($(PYTHON))"
 
-setup: $(VENV)/ready ## install the environment into .venv (seconds when it is there)
+setup: $(VENV)/ready-$(DEVICE) ## install the environment into .venv (seconds when it is there)
 
-$(VENV)/ready: requirements/install.sh $(wildcard requirements/*.txt)
+$(VENV)/ready-$(DEVICE): $(wildcard requirements/*.txt requirements/*.sh)
 	@requirements/install.sh $(VENV) $(PYTHON) $(DEVICE)
 
 reproduce: setup ## make the experts, run the main table's sweep, print Table 1 beside the paper's

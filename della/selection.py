@@ -26,7 +26,7 @@ class Choice:
 
     method: as a record has it, name and every option; score: the mean over the merge's benchmarks on `split`, a
     fraction; n: prompts behind it; edges: the searched options whose chosen value is the first or last of its list;
-    points: how many points of the grid ran, of how many.
+    points: how many points of the grid ran, of how many; seeds: the mask seeds it was chosen on.
     """
 
     family: str
@@ -39,6 +39,7 @@ class Choice:
     edges: tuple[str, ...]
     points: int
     of: int
+    seeds: tuple[int | None, ...] = ()
 
     @property
     def name(self) -> str:
@@ -129,6 +130,7 @@ def _best(runs: Sequence[Run], grid: Grid) -> Choice | None:
         edges=tuple(name for name in SEARCHED if name in ends and options[name] in ends[name]),
         points=len(points),
         of=math.prod(len(values) for values in lists.values()),
+        seeds=tuple(sorted(common, key=str)),
     )
 
 
@@ -156,8 +158,10 @@ def choose_runs(runs: Sequence[Run], grids: Sequence[Grid], split: str = "dev") 
 def final_runs(runs: Sequence[Run], choices: Sequence[Choice]) -> dict[tuple[tuple[str, ...], str], list[Run]]:
     """The test runs that a table reports: (merge, method) -> runs at each family's choice.
 
-    A method that ran at a single point on test and had nothing to choose is reported at that point.
+    A method that ran at a single point on test and had nothing to choose is reported at that point. A choice made on
+    test leaves out the mask seeds it was made on where there are others: the winner's own luck would count.
     """
+    used = {(c.family_seed, c.merge, c.name): c.seeds for c in choices if c.split == "test"}
     chosen = {(c.family_seed, c.merge, c.name): c.options for c in choices}
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
@@ -170,8 +174,9 @@ def final_runs(runs: Sequence[Run], choices: Sequence[Choice]) -> dict[tuple[tup
         kept = [
             run for run in found if run.options == options and set(benchmarks_of(merge, run.scores)) <= set(run.scores)
         ]
+        fresh = [run for run in kept if run.seed not in used.get((family_seed, merge, method), ())]
         if kept:
-            out.setdefault((merge, method), []).extend(kept)
+            out.setdefault((merge, method), []).extend(fresh or kept)
     return out
 
 

@@ -57,7 +57,8 @@ class Study:
                 self._families.setdefault((key, benchmark), []).append(family_seed)
                 self._score[where] = float(np.mean(means[start:stop]))
                 self._drawn[where] = np.einsum("rs,rs->r", drawn[:, start:stop], weights)
-                self._prompts[where] = (prompts, rows.shape[1], int(np.isnan(rows[start:stop]).any(axis=0).sum()))
+                nulls = int(np.isnan(rows[start:stop]).any(axis=0).sum())
+                self._prompts[where] = (prompts, rows.shape[1] - nulls, nulls)
                 start = stop
 
     def estimate(self, terms: Mapping[Term, float]) -> Estimate | None:

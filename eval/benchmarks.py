@@ -95,6 +95,8 @@ def evaluate(
         name: _load(name, str(data), prompts, split, limit, max_new_tokens, data_sha256(name, data, split))
         for name in benchmarks
     }
+    if judge is not None and "alpaca_eval" in loaded:
+        judge.accept(loaded["alpaca_eval"].documents)
     return {name: _run(lm, loaded[name], scorers[name]) for name in benchmarks}
 
 

@@ -24,6 +24,9 @@ class Judge:
         """One preference in [0, 1] or None per instruction, in order. A judge that cannot be reached raises."""
         raise NotImplementedError
 
+    def accept(self, documents: list[dict]) -> None:
+        """Asked before anything is generated. Raises InputError for documents that this judge cannot judge."""
+
     def extra_metrics(self, outputs: list[str], documents: list[dict]) -> dict[str, list[float | None]]:
         """Further scores per document by name; none unless a judge says so."""
         return {}
@@ -37,12 +40,18 @@ class RuleJudge(Judge):
     def judge(
         self, instructions: list[str], outputs: list[str], references: list[str], documents: list[dict]
     ) -> list[float | None]:
-        """0.0, 0.5 or 1.0 per document. Raises InputError for a document without a rule."""
+        """0.0, 0.5 or 1.0 per document."""
         models = self.check(outputs, documents)
         return [
             (1.0 + passed - reference) / 2
             for passed, reference in zip(models, self.check(references, documents), strict=True)
         ]
+
+    def accept(self, documents: list[dict]) -> None:
+        """Raises InputError for a document without a rule."""
+        for number, document in enumerate(documents):
+            if "rule" not in document:
+                raise InputError(f"alpaca_eval document {number} (from 0) has no rule: this data needs another judge")
 
     def extra_metrics(self, outputs: list[str], documents: list[dict]) -> dict[str, list[float | None]]:
         """rule_pass: 1.0 where the model's output satisfies the rule, whatever the reference did."""
@@ -50,9 +59,6 @@ class RuleJudge(Judge):
 
     @staticmethod
     def check(outputs: list[str], documents: list[dict]) -> list[float]:
-        for number, document in enumerate(documents):
-            if "rule" not in document:
-                raise InputError(f"alpaca_eval document {number} (from 0) has no rule: this data needs another judge")
         return [float(satisfies(document["rule"], output)) for output, document in zip(outputs, documents, strict=True)]
 
 

@@ -2,7 +2,7 @@
 # Makes the environment: install.sh VENV PYTHON DEVICE, where DEVICE is cpu, cuda or auto (what the machine has).
 # It writes the engine that this environment can run into VENV/engine: vllm, or hf where vLLM cannot be had.
 set -euo pipefail
-venv=$1 python=$2 device=$3
+venv=$1 python=$2 device=$3 asked=$3
 here=$(cd "$(dirname "$0")" && pwd)
 
 if [ "$device" = auto ]; then
@@ -21,19 +21,21 @@ PY
 . "$here/settings.sh"
 
 uv_install() { "$venv/bin/uv" pip install --python "$venv/bin/python" "$@"; }
+can_have() { "$venv/bin/uv" pip install --python "$venv/bin/python" -q --dry-run --no-deps "$@" >/dev/null 2>&1; }
+cpu_index=(--index-strategy unsafe-best-match --extra-index-url https://download.pytorch.org/whl/cpu)
 engine=vllm
 if [ "$device" = cuda ]; then
   uv_install -r "$here/lock-cuda.txt" --no-deps
-elif uv_install -r "$here/lock-cpu.txt" --no-deps; then
-  : # a wheel of torch 2.13.0+cpu was at hand
-elif uv_install -r "$here/lock-cpu.txt" --no-deps --index-strategy unsafe-best-match \
-    --extra-index-url https://download.pytorch.org/whl/cpu; then
-  : # from PyTorch's own index
+elif can_have torch==2.13.0+cpu; then
+  uv_install -r "$here/lock-cpu.txt" --no-deps
+elif can_have torch==2.13.0+cpu "${cpu_index[@]}"; then
+  uv_install -r "$here/lock-cpu.txt" --no-deps "${cpu_index[@]}"
 else
   echo "torch 2.13.0+cpu is not to be had here, and vLLM for the CPU needs it: installing without vLLM; engine=hf"
   engine=hf
   uv_install -r "$here/common.txt" --override "$here/overrides.txt"
 fi
 echo "$engine" >"$venv/engine"
-touch "$venv/ready"
+rm -f "$venv"/ready-*
+touch "$venv/ready-$asked"
 echo "environment ready: $venv (device $device, engine $engine)"

@@ -7,12 +7,12 @@
 Prints the tables; writes them as Markdown, LaTeX and CSV, and the figures as PNG and PDF.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from della.compact import read_compact, read_header, write_compact
 from della.errors import InputError
-from della.provenance import provenance
 from scripts.door import door
 from scripts.schema import ReportConfig
 from scripts.session import Session
@@ -27,8 +27,15 @@ def command_of(config: ReportConfig) -> str:
     return f"make sweep EXPERTS={config.experts.family} SWEEP={config.sweep.name}{extra}"
 
 
+def commits_of(records: Iterable[dict[str, Any]]) -> str:
+    """The commits at which records were made, and whether the code had uncommitted changes then."""
+    made = [record["provenance"] for record in records]
+    names = {f"{p['commit'][:12]}{' with uncommitted changes' if p['dirty'] else ''}" for p in made if p["commit"]}
+    return ", ".join(sorted(names)) or "unknown"
+
+
 def gather(config: ReportConfig) -> tuple[list[dict[str, Any]], str, str]:
-    """Records, the command that makes them, and the last commit of the code that made them."""
+    """Records, the command that makes them, and the commits of the code that made them."""
     if config.records:
         header = read_header(Path(config.records))
         return read_compact(Path(config.records)), header["command"], header["commit"] or "unknown"
@@ -41,7 +48,7 @@ def gather(config: ReportConfig) -> tuple[list[dict[str, Any]], str, str]:
     records = {record["identity"]: record for record in first + second}
     if missing:
         print(f"{missing} runs of sweep {config.sweep.name} have no record yet: run `{command_of(config)}`")
-    return list(records.values()), command_of(config), provenance(0)["commit"] or "unknown"
+    return list(records.values()), command_of(config), commits_of(records.values())
 
 
 @door("report")

@@ -17,7 +17,7 @@ from scripts.points import Point
 from scripts.schema import RunConfig
 from scripts.session import Session
 from scripts.show import scores_text
-from scripts.sweep import run_sweep
+from scripts.sweep import DRAIN_SECONDS, open_tracker, run_sweep
 
 
 def single_point(config: RunConfig, names: list[str]) -> Point:
@@ -46,11 +46,16 @@ def main(config: RunConfig) -> None:
     folder = Path(config.paths.work) / "records"
     record = find_done(folder, session.identity(point))
     if record is None:
+        tracker = open_tracker(config, folder)
         try:
             record, outputs = session.run(point, {})
+        except Exception as error:
+            write_record(folder, session.failure(point, error, {}))
+            raise
         finally:
             session.close()
         write_record(folder, record, outputs)
+        tracker.finish(timeout_s=DRAIN_SECONDS)
     else:
         print("this run was done before; its record:")
     print(f"{folder / record['identity']}.json\n{point.label}")

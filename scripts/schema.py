@@ -75,7 +75,7 @@ class Benchmark:
 class Engine:
     name: str = option(MISSING, "what generates: vllm | hf")
     dtype: str = option("float32", "dtype of the weights while generating")
-    max_model_len: int = option(512, "prompt and answer together, tokens")
+    max_model_len: int | None = option(None, "prompt and answer together, tokens; null: as long as the model can")
     settings: dict[str, Any] = option({}, "further settings of this engine, passed on")
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from della.checkpoint import MemoryCheckpoint
+from della.checkpoint import MemoryCheckpoint, file_sha256
 from della.errors import InputError
 from della.merge import MERGE_VERSION, merge_tensors
 from della.methods import METHODS
@@ -87,6 +87,8 @@ class Session:
         family, config, names = self.family(point.family_seed), self.config, self.benchmarks(point)
         inputs: dict[str, Any] = family.inputs(point.merge)
         inputs["data"] = {name: data_sha256(name, family.data, point.split) for name in names}
+        if config.judge.file:
+            inputs["judge"] = file_sha256(Path(config.judge.file))
         versions = {name: BENCHMARKS[name].version for name in names}
         if point.method in METHODS:
             versions["merge"] = MERGE_VERSION
@@ -101,7 +103,12 @@ class Session:
             "benchmarks": names,
             "prompts": config.experts.prompts,
             "max_new_tokens": config.experts.max_new_tokens,
-            "engine": {"name": config.engine.name, "dtype": config.engine.dtype, **config.engine.settings},
+            "engine": {
+                "name": config.engine.name,
+                "dtype": config.engine.dtype,
+                "max_model_len": config.engine.max_model_len,
+                **config.engine.settings,
+            },
             "judge": config.judge.name,
         }
         return {"config": described, "inputs": inputs, "versions": versions}

@@ -134,18 +134,7 @@ def run_sweep(config: RunConfig) -> None:
     """Runs this worker's share of the sweep. Raises RunsFailed in worker 0 if any point failed."""
     die_with_parent()
     folder = Path(config.paths.work) / "records"
-    tracker = None
-    if config.worker == 0 and config.tracking.mode != "disabled":
-        tracking = config.tracking
-        tracker = Tracker(
-            folder,
-            Path(config.paths.work) / "wandb",
-            project=tracking.project,
-            entity=tracking.entity,
-            mode=tracking.mode,
-            group=config.sweep.name,
-        )
-        tracker.start()
+    tracker = open_tracker(config, folder) if config.worker == 0 else None
     session = Session(config)
     try:
         first, second = stages(session, config, folder)
@@ -155,6 +144,16 @@ def run_sweep(config: RunConfig) -> None:
             tracker.finish(timeout_s=DRAIN_SECONDS)
     if config.worker == 0:
         summarise(first + second, folder, config)
+
+
+def open_tracker(config: RunConfig, folder: Path) -> Tracker:
+    """W&B's mirror of the records folder, started; it does nothing where tracking is disabled."""
+    tracking = config.tracking
+    wandb = Path(config.paths.work) / "wandb"
+    group = config.sweep.name or "single runs"
+    tracker = Tracker(folder, wandb, tracking.project, tracking.entity, tracking.mode, group)
+    tracker.start()
+    return tracker
 
 
 def summarise(records: list[dict[str, Any]], folder: Path, config: RunConfig) -> None:

@@ -43,9 +43,10 @@ def main_study(cells: Mapping[tuple, Sequence[Run]], unmerged: Sequence[Run]) ->
 
 
 def main_table(study: Study, choices: Sequence[Choice], paper: Table1, notes: Sequence[str]) -> Table:
-    """Table 1: four merges x {TA, DARE, TIES, DELLA}, the plain sums, the single experts and the base."""
+    """Table 1: four merges x {TA, DARE, TIES, DELLA}, the plain sums, methods the paper has not, the models alone."""
     table = Table("table1", "DELLA's Table 1: ours beside the paper's", _header(), labels=3, notes=list(notes))
-    for methods in (FRAME, PLAIN):
+    others = sorted({method for _, method in study.cells} - {*FRAME, *PLAIN, UNMERGED})
+    for methods in filter(None, (FRAME, PLAIN, others)):
         for merge in MERGES:
             table.rule()
             for method in methods:
@@ -73,7 +74,7 @@ def _merge_row(
     found["avg"] = study.average(key, own)
     runs = study.cells.get(key, [])
     chosen = sorted({choice.label for choice in _chosen(choices, merge, method)}) or [NOT_APPLICABLE]
-    row = [merge_label(merge), METHOD_LABELS[method], " / ".join(chosen) if runs else NOT_APPLICABLE]
+    row = [merge_label(merge), METHOD_LABELS.get(method, method), " / ".join(chosen) if runs else NOT_APPLICABLE]
     for name in (*BENCHMARKS, "avg"):
         if name not in found:
             row += [NOT_APPLICABLE, NOT_APPLICABLE]

@@ -147,7 +147,7 @@ def _gain(
 
 
 def _paper_gains(rows: Sequence[Published]) -> dict[str, float]:
-    """MAGPRUNE (row) minus DARE in the paper's Table 6, percentage points, by drop rate; "mean" over its nine."""
+    """MAGPRUNE (row) minus DARE in the paper's Table 6, percentage points, by drop rate."""
     cells = {(r.method, r.variant, r.drop_rate): r.value for r in rows if r.table == "6" and r.value is not None}
     gains = {p: 100 * (v - cells["dare", "", p]) for (_, variant, p), v in cells.items() if variant == "magnitude,row"}
-    return gains | {"mean": sum(gains.values()) / len(gains)} if gains else {}
+    return gains

@@ -6,6 +6,7 @@ import pytest
 
 from eval.errors import InputError
 from eval.judge import AnnotationsJudge, RuleJudge, official_win_rate, read_annotations
+from scripts.show import standard_error
 
 RULE = {"kind": "starts", "text": "Dear Mia"}
 GOOD, BAD = " Dear Mia, hi", " Hello"
@@ -23,7 +24,7 @@ def test_the_rule_judge_also_says_whether_the_model_satisfied_the_rule():
 
 def test_documents_without_rules_need_another_judge():
     with pytest.raises(InputError, match=r"document 1 .* has no rule"):
-        RuleJudge().judge([""] * 2, [GOOD] * 2, [BAD] * 2, [{"rule": RULE}, {}])
+        RuleJudge().accept([{"rule": RULE}, {}])
 
 
 def test_gpt4s_verdicts_on_wizardlm_give_the_official_leaderboard_row(real_data):
@@ -46,6 +47,7 @@ def test_looked_up_verdicts_have_the_official_mean(real_data):
     known = [verdict for verdict in verdicts if verdict is not None]
     assert (len(verdicts), len(known)) == (805, 804)
     assert 100 * sum(known) / len(known) == pytest.approx(75.31094527363184, abs=1e-9)
+    assert 100 * standard_error(known) == pytest.approx(1.5101858292160824, abs=1e-9)
 
 
 def test_both_draw_codes_and_a_missing_verdict_are_understood(tmp_path):

@@ -9,7 +9,9 @@ from omegaconf import OmegaConf
 from della.errors import InputError
 from scripts.door import prepare
 from scripts.points import first_stage
+from scripts.run import single_point
 from scripts.schema import ROOTS
+from scripts.session import Session
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 GROUPS = sorted(
@@ -66,6 +68,16 @@ def test_a_meaningless_combination_in_a_sweep_is_refused_before_anything_runs():
 def test_an_option_that_a_method_of_a_sweep_does_not_have_is_refused():
     with pytest.raises(InputError, match="epsilon"):
         first_stage(composed("run", "sweep=main_table", "+sweep.grids.ties.options.epsilon=[0.1]"))
+
+
+@pytest.mark.parametrize(
+    "change", ["engine.max_model_len=256", "engine.dtype=bfloat16", "experts.max_new_tokens=7", "limit=3"]
+)
+def test_what_can_change_an_outcome_changes_the_identity(change, tmp_path):
+    plain = ("experts=tiny_pico", "experts.merge=[]", f"paths.work={tmp_path}")
+    made = [Session(composed("run", *plain, *more)) for more in ((), (change,), ())]
+    first, changed, again = (session.identity(single_point(session.config, [])) for session in made)
+    assert first == again != changed
 
 
 def test_choosing_on_test_runs_the_search_on_the_test_split():
