@@ -23,7 +23,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from della.compact import compact, read_compact, read_header, write_compact
@@ -61,7 +61,7 @@ def identity(config: dict, inputs: dict, versions: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def score_block(metric: str, ids: Sequence[str], groups: Sequence[str], metrics: dict[str, Sequence]) -> dict:
+def score_block(metric: str, ids: Sequence[str], groups: Sequence[str], metrics: Mapping[str, Sequence]) -> dict:
     """What a record says of one benchmark.
 
     Args:

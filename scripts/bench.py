@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,7 +46,7 @@ def make_models(folder: Path, width: int, layers: int) -> int:
         vocab_size=8000, hidden_size=width, intermediate_size=11 * width // 4, num_hidden_layers=layers,
         num_attention_heads=width // 64, max_position_embeddings=512, tie_word_embeddings=False,
     )  # fmt: skip
-    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model = LlamaForCausalLM(config).bfloat16()
     model.save_pretrained(folder / "base")
     for name in EXPERTS:
         for parameter in model.parameters():
@@ -58,7 +59,7 @@ def mergekit_command(folder: Path, name: str, out: Path) -> list[str]:
     """The command that merges with mergekit; its configuration is written beside the output."""
     method, options = CASES[name]
     models = [{"model": str(folder / e), "parameters": {"weight": 1.0, **options}} for e in EXPERTS]
-    config = {"merge_method": method, "models": models, "dtype": "bfloat16"}
+    config: dict[str, Any] = {"merge_method": method, "models": models, "dtype": "bfloat16"}
     if name == "average":
         config["parameters"] = {"normalize": True}
     else:

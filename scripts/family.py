@@ -55,20 +55,22 @@ def open_family(experts: Experts, seed: int, work: Path) -> Family:
 
     Raises InputError where a folder is missing or an expert does not fit the base.
     """
+    family_seed: int | None = seed
+    data = experts.data
     if experts.recipe:
         if experts.recipe not in RECIPES:
             raise InputError(f"experts.recipe={experts.recipe}: write one of {', '.join(RECIPES)}, or null for folders")
         from della.tiny.family import build_family  # imports transformers: seconds that folders need not wait for
 
         made = build_family(work / "experts", seed, RECIPES[experts.recipe])
-        base, models, family_seed, data = made.base, made.models, seed, str(made.data)
+        base, models, data = made.base, made.models, str(made.data)
     else:
         if not experts.base:
             raise InputError(
                 "experts.base is not set: write experts.base=DIR, the model that the experts were tuned from"
             )
         base, models = Path(experts.base), {name: Path(path) for name, path in experts.models.items()}
-        family_seed, data = None, experts.data
+        family_seed = None
     opened = {name: Checkpoint(path) for name, path in sorted(models.items())}
     family = Family(experts.family, family_seed, Checkpoint(base), opened, data)
     check_family(family.base, family.models, experts.vocab)

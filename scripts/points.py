@@ -89,9 +89,10 @@ def second_stage(config: RunConfig, records: list[dict[str, Any]]) -> list[Point
         searched = {"merge": grid.merge, "method": grid.method, "options": grid.options}
         for choice in choose(records, [searched], config.select):
             options = options_of(grid.method, {k: v for k, v in choice.method.items() if k != "name"})
+            family_seed = config.experts.seed if choice.family_seed is None else choice.family_seed
             for seed in config.sweep.seeds if options.is_random else [None]:
                 merge, limit = tuple(sorted(choice.merge)), config.sweep.test_limit
-                points.append(Point(choice.family_seed, merge, grid.method, options, seed, "test", limit, grid.on))
+                points.append(Point(family_seed, merge, grid.method, options, seed, "test", limit, grid.on))
     return unique(points)
 
 
