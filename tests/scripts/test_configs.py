@@ -74,7 +74,7 @@ def test_an_option_that_a_method_of_a_sweep_does_not_have_is_refused():
     "change", ["engine.max_model_len=256", "engine.dtype=bfloat16", "experts.max_new_tokens=7", "limit=3"]
 )
 def test_what_can_change_an_outcome_changes_the_identity(change, work):
-    plain = ("experts=tiny_pico", "experts.merge=[]", f"paths.work={work}")
+    plain = ("experts=tiny_pico", "experts.merge=[]", "method=unmerged", f"paths.work={work}")
     made = [Session(composed("run", *plain, *more)) for more in ((), (change,), ())]
     first, changed, again = (session.identity(single_point(session.config, [])) for session in made)
     assert first == again != changed

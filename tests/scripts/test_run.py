@@ -59,14 +59,19 @@ def test_one_expert_unmerged_scores_as_the_merge_that_gives_it_back(run, work):
     assert one["identity"] != other["identity"]
 
 
-def test_a_run_that_fails_leaves_no_record(run, work, monkeypatch):
+def test_a_run_that_fails_is_recorded_with_its_reason_and_tried_again(run, work, monkeypatch):
     def broken(*arguments, **settings):
         raise RuntimeError("the engine stopped")
 
-    monkeypatch.setattr("scripts.session.evaluate", broken)
-    with pytest.raises(RuntimeError, match="the engine stopped"):
-        run("experts.merge=[lm]", "method=unmerged")
-    assert load_records(work / "records") == []
+    with monkeypatch.context() as patch:
+        patch.setattr("scripts.session.evaluate", broken)
+        with pytest.raises(RuntimeError, match="the engine stopped"):
+            run("experts.merge=[lm]", "method=unmerged")
+    [record] = load_records(work / "records")
+    assert (record["status"], record["error"]) == ("failed", "RuntimeError: the engine stopped")
+    run("experts.merge=[lm]", "method=unmerged")
+    [record] = load_records(work / "records")
+    assert (record["status"], record["error"]) == ("done", None)
 
 
 def test_a_folder_is_evaluated_and_its_outcomes_are_kept(call, pico, tmp_path):

@@ -1,5 +1,6 @@
 """Sweeps: complete, done once, the same however often they are killed and however many workers share them."""
 
+import json
 import os
 import shutil
 import signal
@@ -162,8 +163,9 @@ def kill_at(count: int, command: subprocess.Popen, work: Path, workers: int) -> 
     while left := [line for pid in others if (line := command_line(pid))]:
         assert time.monotonic() < deadline, left
         time.sleep(0.02)
-    claimed = {claim.stem for claim in (work / "records" / "claims").glob("*.claim")}
-    assert len(claimed - outcomes(work).keys()) <= workers  # the runs that were lost
+    claims = {path.stem: json.loads(path.read_text()) for path in (work / "records" / "claims").glob("*.claim")}
+    lost = {name for name, owner in claims.items() if owner["pid"] in (command.pid, *others)} - outcomes(work).keys()
+    assert len(lost) <= workers
 
 
 def wait_for(count: int, command: subprocess.Popen, work: Path) -> None:
