@@ -1,7 +1,7 @@
 """Merging, ours beside mergekit: wall time of the whole process, the same files, runs interleaved, medians of ratios.
 
-    python -m scripts.bench                       # a random Llama of 20 million parameters, three experts, bfloat16
-    python -m scripts.bench width=1024 rounds=5   # a larger one
+    python -m scripts.bench                       # a random Llama of 7 million parameters: mostly start-up
+    python -m scripts.bench width=1024 layers=8 rounds=5   # a larger one
 
 mergekit runs from its own environment (`make peers`). Both read from and write to paths.work; the first, unmeasured
 round warms the page cache.
