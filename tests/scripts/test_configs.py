@@ -40,7 +40,7 @@ def test_every_file_of_every_group_composes(path):
     assert getattr(config, group) is not None
 
 
-def test_both_launchers_of_a_sweep_compose():
+def test_the_local_launcher_starts_one_process_per_worker():
     prepare()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("run", overrides=["hydra/launcher=local", "workers=3"], return_hydra_config=True)
