@@ -1,27 +1,29 @@
-"""A model's weights: read from a Hugging Face folder one tensor at a time, or held in memory.
+"""A model's weights: seen through memory maps of a Hugging Face folder's files, or held in memory.
 
     base = Checkpoint("models/base")
     base.headers["lm_head.weight"].shape    # from the file headers, no tensor is read
-    base.tensor("lm_head.weight")
+    base.array("lm_head.weight")            # its bits, mapped: read when they are touched
+    base.tensor("lm_head.weight")           # a torch tensor of its own
 
-Weights are safetensors, in one file or in shards with an index. The header format: a little-endian 64-bit length, then
-JSON with each tensor's dtype, shape and byte range (safetensors' own description).
+Weights are safetensors, in one file or in shards with an index. torch is imported only where a tensor is asked for.
 """
 
 import hashlib
 import json
 import os
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import safetensors
-import torch
-from torch import Tensor
+import numpy as np
 
 from della.errors import InputError
+from della.headers import FLOATS, FileMap, Header, read_headers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["FLOATS", "Checkpoint", "Header", "MemoryCheckpoint", "Model", "file_sha256"]
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -43,28 +45,6 @@ TOKENIZER_FILES = (
 )
 MODEL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says about a tensor before it is read."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
 
 class Model(Protocol):
     """What merging needs of a model, on disk or in memory."""
@@ -81,21 +61,60 @@ class Model(Protocol):
     def headers(self) -> Mapping[str, Header]:
         """Every tensor's header."""
 
-    def tensor(self, name: str) -> Tensor:
-        """One tensor in its stored dtype, on the CPU or wherever the model is."""
+    def array(self, name: str) -> np.ndarray:
+        """One tensor's stored bits in its shape; bfloat16 as uint16. Not to be written to."""
+
+    def tensor(self, name: str) -> "Tensor":
+        """One tensor in its stored dtype, on the CPU or wherever the model is: a copy that the caller may change."""
 
 
 class MemoryCheckpoint:
-    """A model held in memory: a dict of tensors under the names that safetensors files use."""
+    """A model held in memory: a dict of tensors under the names that safetensors files use.
 
-    def __init__(self, tensors: Mapping[str, Tensor], label: str = "memory", config: Mapping[str, Any] | None = None):
+    Args:
+        tensors: torch tensors, or numpy arrays in little-endian order; uint16 arrays are the bits of bfloat16.
+        label: how errors call it.
+        config: what its config.json would hold.
+    """
+
+    def __init__(
+        self,
+        tensors: "Mapping[str, Tensor | np.ndarray]",
+        label: str = "memory",
+        config: Mapping[str, Any] | None = None,
+    ):
         self.label = label
         self.config = config or {}
         self._tensors = dict(tensors)
-        self.headers = {name: Header(tuple(t.shape), t.dtype) for name, t in tensors.items()}
+        self.headers = {name: Header(tuple(t.shape), _dtype_name(t)) for name, t in tensors.items()}
 
-    def tensor(self, name: str) -> Tensor:
-        return self._tensors[name]
+    def array(self, name: str) -> np.ndarray:
+        held = self._tensors[name]
+        return np.ascontiguousarray(held).reshape(held.shape) if isinstance(held, np.ndarray) else to_array(held)
+
+    def tensor(self, name: str) -> "Tensor":
+        held = self._tensors[name]
+        return to_tensor(held, self.headers[name].dtype) if isinstance(held, np.ndarray) else held.detach().clone()
+
+
+def _dtype_name(tensor: "Tensor | np.ndarray") -> str:
+    name = str(tensor.dtype).removeprefix("torch.")
+    return "bfloat16" if name == "uint16" and isinstance(tensor, np.ndarray) else name
+
+
+def to_array(tensor: "Tensor") -> np.ndarray:
+    """A tensor's bits as a contiguous array, uncopied where it is so already and on the CPU; bfloat16 as uint16."""
+    import torch
+
+    tensor = tensor.detach().cpu().contiguous()
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def to_tensor(array: np.ndarray, dtype: str) -> "Tensor":
+    """A tensor of its own, on the CPU, from stored bits as `Model.array` gives them and the dtype's name."""
+    import torch
+
+    return torch.from_numpy(array.copy()).view(getattr(torch, dtype))
 
 
 class Checkpoint:
@@ -116,24 +135,28 @@ class Checkpoint:
         self.config = _read_json(self.folder / "config.json")
         self.headers: dict[str, Header] = {}
         self._file_of: dict[str, str] = {}
+        self._start_of: dict[str, int] = {}
         for file in self._weight_files():
-            for name, header in read_headers(self.folder / file).items():
+            headers, starts = read_headers(self.folder / file)
+            for name, header in headers.items():
                 if name in self.headers:
                     raise InputError(f"{folder}: {name} is both in {self._file_of[name]} and in {file}; remove one")
                 self.headers[name] = header
                 self._file_of[name] = file
+            self._start_of |= starts
         self._check_index()
-        self._open: dict[str, Any] = {}
+        self._maps: dict[str, FileMap] = {}
 
-    def tensor(self, name: str) -> Tensor:
-        """One tensor in its stored dtype, on the CPU."""
+    def array(self, name: str) -> np.ndarray:
+        """One tensor's stored bits, read-only, seen through a map of its file; bfloat16 as uint16."""
         file = self._file_of[name]
-        try:
-            if file not in self._open:
-                self._open[file] = safetensors.safe_open(self.folder / file, framework="pt")
-            return self._open[file].get_tensor(name)
-        except safetensors.SafetensorError as error:
-            raise InputError(f"{self.folder / file}: {name} cannot be read ({error}); download it again") from error
+        if file not in self._maps:
+            self._maps[file] = FileMap(self.folder / file)
+        return self._maps[file].array(self.headers[name], self._start_of[name])
+
+    def tensor(self, name: str) -> "Tensor":
+        """One tensor in its stored dtype, on the CPU, in memory of its own."""
+        return to_tensor(self.array(name), self.headers[name].dtype)
 
     def in_memory(self) -> MemoryCheckpoint:
         """The same model with all its tensors read, for many merges of one small family."""
@@ -171,40 +194,6 @@ class Checkpoint:
         for name, file in self._weight_map().items():
             if self._file_of.get(name) != file:
                 raise InputError(f"{self.folder / INDEX}: {name} is not in {file}; download the folder again")
-
-
-def read_headers(file: Path) -> dict[str, Header]:
-    """The header of every tensor in a safetensors file, after a check that the file is as long as it says.
-
-    Raises:
-        InputError: the file is missing, cut short, not safetensors, or holds a dtype that cannot be merged.
-    """
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; download the folder again")
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-        if 8 + length > size:
-            raise InputError(f"{file}: cut short at {size} bytes, or not safetensors; download it again")
-        try:
-            entries = json.loads(stream.read(length))
-            entries.pop("__metadata__", None)
-            end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-            headers = {name: _header(file, name, entry) for name, entry in entries.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{file}: its header is not that of a safetensors file; download it again") from error
-    if size != end:
-        raise InputError(f"{file}: {size} bytes where its header promises {end}, so it is cut short; download it again")
-    return headers
-
-
-def _header(file: Path, name: str, entry: Mapping[str, Any]) -> Header:
-    if entry["dtype"] not in DTYPES:
-        raise InputError(f"{file}: {name} is {entry['dtype']}, which cannot be merged; save the model in bfloat16")
-    return Header(tuple(entry["shape"]), DTYPES[entry["dtype"]])
 
 
 _known_hashes: dict[Path, tuple[int, int, str]] = {}

@@ -37,7 +37,7 @@ def shard(folder, files):
 
 def test_headers_tell_shape_and_dtype(folder):
     model = Checkpoint(folder)
-    assert model.headers == {"a": Header((2, 3), torch.float32), "b": Header((4,), torch.bfloat16)}
+    assert model.headers == {"a": Header((2, 3), "float32"), "b": Header((4,), "bfloat16")}
     assert model.config == {"model_type": "llama"}
 
 
@@ -108,8 +108,8 @@ def test_a_file_that_is_not_safetensors_is_named(folder, header):
 def test_a_header_that_lies_about_a_shape_is_an_input_error(folder):
     header = json.dumps({"a": {"dtype": "F32", "shape": [5], "data_offsets": [0, 8]}}).encode()
     (folder / SINGLE).write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
-    with pytest.raises(InputError, match="a cannot be read"):
-        Checkpoint(folder).tensor("a")
+    with pytest.raises(InputError, match=r"a is \[5\] in float32, 20 bytes, where the header gives it bytes 0 to 8"):
+        Checkpoint(folder)
 
 
 def test_quantised_weights_are_refused(folder):

@@ -118,4 +118,4 @@ def test_a_merge_without_experts_or_with_an_unknown_vocab_is_refused():
 
 
 def test_headers_of_memory_hold_shape_and_dtype():
-    assert model().headers["model.norm.weight"] == Header((2,), torch.float32)
+    assert model().headers["model.norm.weight"] == Header((2,), "float32")

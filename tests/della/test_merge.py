@@ -255,11 +255,13 @@ def test_integers_and_rotary_constants_are_the_bases():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize(("where", "culprit"), [("base", "the base"), ("lm", "expert lm")])
 def test_nan_and_inf_are_refused_by_tensor_and_model(bad, where, culprit):
-    base, models = philox_family(["lm", "math"])
-    broken = base if where == "base" else models["lm"]
-    broken.tensor("b.weight")[1, 0] = bad
+    base, experts = philox_family(["lm", "math"])
+    models = {"base": base, **experts}
+    tensors = {name: models[where].tensor(name) for name in base.headers}
+    tensors["b.weight"][1, 0] = bad
+    models[where] = MemoryCheckpoint(tensors, where)
     with pytest.raises(InputError, match=rf"{culprit} \({where}\): b.weight holds NaN or Inf"):
-        list(merge_tensors(base, models, make_method("average"), None))
+        list(merge_tensors(models.pop("base"), models, make_method("average"), None))
 
 
 def test_an_overflow_of_the_output_is_refused():
