@@ -108,9 +108,7 @@ def _experts(document: Document, found: Findings) -> tuple[dict[str, Source], Re
         base = base or (sources[0].model if sources else None)
     else:
         if base is None:
-            found.problem(
-                "base_model", f"is missing; {document.method or 'a merge'} needs the model that was fine-tuned"
-            )
+            found.problem("base_model", "is missing; write the model that the others were tuned from")
         for source in sources:
             if source.model == base and source.scope:
                 found.note(f"{source.where}.parameters", "change nothing, nor in mergekit: it is the base")
@@ -123,9 +121,7 @@ def _experts(document: Document, found: Findings) -> tuple[dict[str, Source], Re
         base = None
     for source in sources:
         if source.model.lora and (document.method == "linear" or Reference(source.model.model) != base):
-            found.problem(
-                f"{source.where}.model", f"{source.model}: an adapter can be merged only on base_model, as delta"
-            )
+            found.problem(f"{source.where}.model", f"{source.model}: {_ADAPTER}")
     return dict(zip(_names([_own(source) for source in sources]), sources, strict=True)), base
 
 
@@ -197,9 +193,8 @@ def _shapes(base: Path, document: Document, found: Findings) -> dict[str, tuple[
     layers = int(checkpoint.config.get("num_hidden_layers", layers))
     for source in document.sources:
         if source.layers not in (None, (0, layers)):
-            found.problem(
-                f"{source.where}.layer_range", f"is {list(source.layers or ())}; write all layers, [0, {layers}]"
-            )
+            span = list(source.layers or ())
+            found.problem(f"{source.where}.layer_range", f"is {span}; only all layers, [0, {layers}], can be honoured")
     return {name: header.shape for name, header in checkpoint.headers.items() if header.dtype in FLOATS}
 
 

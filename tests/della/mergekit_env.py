@@ -57,8 +57,3 @@ def save_family(root: Path, layers: int = 4) -> Path:
 def models(root: Path, **parameters: dict[str, Any]) -> list[dict[str, Any]]:
     """The `models` of a recipe: one entry for each expert, with its parameters."""
     return [{"model": str(root / name), "parameters": parameters.get(name, {})} for name in EXPERTS]
-
-
-def write_yaml(file: Path, recipe: dict[str, Any]) -> Path:
-    file.write_text(json.dumps(recipe))  # JSON is YAML
-    return file

@@ -2,10 +2,10 @@
 
     python mergekit_side.py values REQUEST.json ANSWER.json    {name: recipe} -> {name: {tensor: parameters}}
     python mergekit_side.py merge REQUEST.json FOLDER          every recipe merged into FOLDER/name
-    python mergekit_side.py masked REQUEST.json FOLDER MASKS   the same, with the masks of MASKS/name.safetensors drawn
-                                                               instead of random ones; FOLDER/name/probabilities.safetensors
+    python mergekit_side.py masked REQUEST.json FOLDER MASKS   the same, masks from MASKS/name.safetensors
 
-A recipe is what a mergekit YAML file holds. Masks are called EXPERT/TENSOR, EXPERT being the last part of a model's path.
+The masked merges also leave what mergekit asked torch.bernoulli for, in FOLDER/name/probabilities.safetensors. A recipe
+is what a mergekit YAML file holds. Masks are called EXPERT/TENSOR, EXPERT being the last part of a model's path.
 """
 
 import json

@@ -11,7 +11,8 @@ import pytest
 from della.checkpoint import Checkpoint
 from della.mergekit import read_mergekit
 from della.prune import kept_count
-from tests.della.mergekit_env import EXPERTS, ask_mergekit, models, save_family, write_yaml
+from tests.della.mergekit_env import EXPERTS, ask_mergekit, models, save_family
+from tests.della.mergekit_files import write_yaml
 
 ATTENTION_FIRST = [{"filter": "self_attn", "value": [0.2, 0.9]}, {"filter": "mlp", "value": 0.6}]
 
