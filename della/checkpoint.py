@@ -5,20 +5,20 @@
     base.array("lm_head.weight")            # its bits, mapped: read when they are touched
     base.tensor("lm_head.weight")           # a torch tensor of its own
 
-Weights are safetensors, in one file or in shards with an index. torch is imported only where a tensor is asked for.
+Weights are safetensors or pickles, in one file or in shards with an index. torch is imported only where a tensor or a
+pickle is asked for.
 """
 
-import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from della.errors import InputError
-from della.headers import FLOATS, FileMap, Header, read_headers
+from della.hashes import Progress, file_sha256, folder_sha256
+from della.headers import FLOATS, Header, SafetensorsFile, WeightFile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,10 @@ __all__ = ["FLOATS", "Checkpoint", "Header", "MemoryCheckpoint", "Model", "file_
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+LEGACY = "pytorch_model.bin"
+LEGACY_INDEX = "pytorch_model.bin.index.json"
+ADAPTER = "adapter_config.json"
+WEIGHTS = (INDEX, SINGLE, LEGACY_INDEX, LEGACY)
 
 # What makes a folder a model beside its weights, copied as it is into a merged folder.
 TOKENIZER_FILES = (
@@ -118,10 +122,11 @@ def to_tensor(array: np.ndarray, dtype: str) -> "Tensor":
 
 
 class Checkpoint:
-    """A Hugging Face folder with safetensors weights.
+    """A Hugging Face folder of weights.
 
     Args:
-        folder: holds config.json and model.safetensors, or shards and model.safetensors.index.json.
+        folder: holds config.json and the weights: model.safetensors, or shards and model.safetensors.index.json, or, if
+            there is neither, pytorch_model.bin in one file or in shards (see della/legacy.py).
 
     Raises:
         InputError: a file is missing, cut short or not what it should be, or a dtype cannot be merged.
@@ -132,27 +137,24 @@ class Checkpoint:
         self.label = str(folder)
         if not self.folder.is_dir():
             raise InputError(f"{folder}: no such folder; write the path of a folder with a config.json and safetensors")
-        self.config = _read_json(self.folder / "config.json")
+        self.config = read_json(self.folder / "config.json")
         self.headers: dict[str, Header] = {}
         self._file_of: dict[str, str] = {}
-        self._start_of: dict[str, int] = {}
-        for file in self._weight_files():
-            headers, starts = read_headers(self.folder / file)
-            for name, header in headers.items():
+        source = self._source()
+        self._index = source if source.endswith(".index.json") else None
+        files = sorted(set(self._weight_map(source).values())) if self._index else [source]
+        self._files = {file: open_weights(self.folder / file) for file in files}
+        for file, weights in self._files.items():
+            for name, header in weights.headers.items():
                 if name in self.headers:
                     raise InputError(f"{folder}: {name} is both in {self._file_of[name]} and in {file}; remove one")
                 self.headers[name] = header
                 self._file_of[name] = file
-            self._start_of |= starts
         self._check_index()
-        self._maps: dict[str, FileMap] = {}
 
     def array(self, name: str) -> np.ndarray:
         """One tensor's stored bits, read-only, seen through a map of its file; bfloat16 as uint16."""
-        file = self._file_of[name]
-        if file not in self._maps:
-            self._maps[file] = FileMap(self.folder / file)
-        return self._maps[file].array(self.headers[name], self._start_of[name])
+        return self._files[self._file_of[name]].array(name)
 
     def tensor(self, name: str) -> "Tensor":
         """One tensor in its stored dtype, on the CPU, in memory of its own."""
@@ -162,56 +164,60 @@ class Checkpoint:
         """The same model with all its tensors read, for many merges of one small family."""
         return MemoryCheckpoint({name: self.tensor(name) for name in self.headers}, self.label, self.config)
 
-    def sha256(self) -> str:
-        """A hash over the content of every file that matters: weights, config and tokenizer, by name."""
-        lines = (f"{file_sha256(self.folder / file)}  {file}\n" for file in self.files())
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    def sha256(self, progress: Progress | None = None, threads: int | None = None) -> str:
+        """A hash over the content of every file that matters: weights, config and tokenizer, by name.
+
+        Args:
+            progress, threads: see `files_sha256`, which also says when files are not read again.
+        """
+        return folder_sha256(self.folder, self.files(), progress, threads)
 
     def files(self) -> list[str]:
         """Names of the files that make up the model, sorted."""
-        present = [file for file in (*MODEL_FILES, INDEX) if (self.folder / file).is_file()]
-        return sorted({*present, *self._file_of.values()})
+        index = [self._index] if self._index else []
+        return sorted({*present_files(self.folder, MODEL_FILES), *index, *self._files})
 
-    def _weight_files(self) -> list[str]:
-        if (self.folder / INDEX).is_file():
-            return sorted(set(self._weight_map().values()))
-        if (self.folder / SINGLE).is_file():
-            return [SINGLE]
-        hint = (
-            "save it again with transformers' save_pretrained" if any(self.folder.glob("*.bin")) else "check the path"
-        )
-        raise InputError(f"{self.folder}: neither {SINGLE} nor {INDEX} is there; {hint}")
+    def _source(self) -> str:
+        """The file that tells where the weights are: safetensors before pickles."""
+        found = present_files(self.folder, WEIGHTS)
+        if not found:
+            raise InputError(f"{self.folder}: neither {SINGLE} nor {INDEX} nor {LEGACY} is there; check the path")
+        return found[0]
 
-    def _weight_map(self) -> dict[str, str]:
-        weight_map = _read_json(self.folder / INDEX).get("weight_map")
+    def _weight_map(self, index: str) -> dict[str, str]:
+        weight_map = read_json(self.folder / index).get("weight_map")
         if not isinstance(weight_map, dict) or any(Path(str(file)).name != file for file in weight_map.values()):
-            raise InputError(f"{self.folder / INDEX}: has no weight_map of file names; download the file again")
+            raise InputError(f"{self.folder / index}: has no weight_map of file names; download the file again")
         return weight_map
 
     def _check_index(self) -> None:
-        if not (self.folder / INDEX).is_file():
+        if self._index is None:
             return
-        for name, file in self._weight_map().items():
+        for name, file in self._weight_map(self._index).items():
             if self._file_of.get(name) != file:
-                raise InputError(f"{self.folder / INDEX}: {name} is not in {file}; download the folder again")
+                raise InputError(f"{self.folder / self._index}: {name} is not in {file}; download the folder again")
 
 
-_known_hashes: dict[Path, tuple[int, int, str]] = {}
+def open_weights(file: Path) -> WeightFile:
+    """A file of tensors: safetensors by its name, else a pickle.
+
+    Raises:
+        InputError: it cannot be read, or holds what cannot be merged.
+    """
+    if file.suffix == ".safetensors":
+        return SafetensorsFile(file)
+    from della.legacy import LegacyFile  # imports torch
+
+    return LegacyFile(file)
 
 
-def file_sha256(file: Path) -> str:
-    """SHA-256 of a file, kept in memory for as long as its size and modification time stay the same."""
-    file = file.resolve()
-    stat = os.stat(file)
-    known = _known_hashes.get(file)
-    if known is None or known[:2] != (stat.st_size, stat.st_mtime_ns):
-        with file.open("rb") as stream:
-            known = (stat.st_size, stat.st_mtime_ns, hashlib.file_digest(stream, "sha256").hexdigest())
-        _known_hashes[file] = known
-    return known[2]
+def present_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """Those of the names that are files in the folder."""
+    return [name for name in names if (folder / name).is_file()]
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """An object in a JSON file; InputError says what is wrong with it."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

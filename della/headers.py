@@ -1,7 +1,8 @@
 """What a weight file says about its tensors, and the read-only memory maps that their bits are seen through.
 
-    headers, places = read_headers(Path("models/base/model.safetensors"))
-    headers["lm_head.weight"]       # Header((32000, 4096), "bfloat16")
+    file = SafetensorsFile(Path("models/base/model.safetensors"))
+    file.headers["lm_head.weight"]      # Header((32000, 4096), "bfloat16")
+    file.array("lm_head.weight")        # uint16 [32000, 4096], a view of the file
 
 The safetensors format: a little-endian 64-bit length, then JSON of that length with each tensor's dtype, shape and byte
 range after the JSON, then the data (safetensors' own description). Nothing here imports torch.
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -49,6 +50,8 @@ SAFETENSORS = {
     "BOOL": "bool",
 }
 
+_POINTER = b"version https://git-lfs."
+
 
 @dataclass(frozen=True)
 class Header:
@@ -81,8 +84,7 @@ def read_headers(file: Path) -> tuple[dict[str, Header], dict[str, int]]:
         InputError: the file is missing, cut short, not safetensors, contradicts itself, or holds a dtype that cannot be
             merged.
     """
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; download the folder again")
+    refuse_pointer(file)
     size = file.stat().st_size
     with file.open("rb") as stream:
         start = stream.read(8)
@@ -140,21 +142,50 @@ def _check_ranges(file: Path, headers: Mapping[str, Header], ranges: Mapping[str
             raise InputError(f"{file}: {first} and {second} overlap; download it again")
 
 
-class FileMap:
-    """One file, mapped read-only into memory as a whole; pages are read when they are touched."""
+def refuse_pointer(file: Path) -> None:
+    """Raises InputError for a file that is missing, or that a clone without Git LFS left in place of the weights."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; download the folder again")
+    with file.open("rb") as stream:
+        if stream.read(len(_POINTER)) == _POINTER:
+            raise InputError(f"{file}: a pointer of Git LFS, not the weights; run git lfs pull in its folder")
+
+
+class WeightFile(Protocol):
+    """One file of tensors, whatever its format."""
+
+    @property
+    def headers(self) -> Mapping[str, Header]:
+        """Every tensor's header."""
+
+    def array(self, name: str) -> np.ndarray:
+        """A tensor's stored bits in its shape, read-only; bfloat16 as uint16."""
+
+
+class SafetensorsFile:
+    """A safetensors file, mapped read-only into memory as a whole: its pages are read when they are touched.
+
+    Raises:
+        InputError: see `read_headers`.
+    """
 
     def __init__(self, file: Path):
-        with file.open("rb") as stream:
-            self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self.file = file
+        self.headers, self._starts = read_headers(file)
+        self._bytes: mmap.mmap | None = None
 
-    def array(self, header: Header, start: int) -> np.ndarray:
-        """A tensor's bits, its data starting at byte `start`.
+    def array(self, name: str) -> np.ndarray:
+        """A tensor's stored bits.
 
         Returns:
             `NUMPY[header.dtype]` array of the header's shape, read-only. It is a view of the map, except that data that
             does not lie on a multiple of its element size (as older tools left it) is copied: compiled code needs it
             aligned.
         """
+        if self._bytes is None:  # two threads may both map it; one of the maps is dropped
+            with self.file.open("rb") as stream:
+                self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        header, start = self.headers[name], self._starts[name]
         dtype = NUMPY[header.dtype]
         if header.numel == 0:
             array: np.ndarray = np.empty(header.shape, dtype)
