@@ -63,6 +63,11 @@ class Lineage:
         """Over all tensors."""
         return sum(self.kinds.values(), Distance())
 
+    @property
+    def matrices(self) -> Distance:
+        """Over all tensors but vectors, whose larger values would hide the others."""
+        return sum((apart for kind, apart in self.kinds.items() if kind != VECTORS), Distance())
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -81,7 +86,7 @@ class Findings:
     delta_largest: Mapping[str, float]
 
 
-def examine(base: Model, experts: Mapping[str, Model]) -> Findings:
+def examine(base: Model, experts: Mapping[str, Model], names: Iterable[str] | None = None) -> Findings:
     """Compare every expert with the base, and the experts with each other, over the same sample of values.
 
     Tensors that only one of two models has, or has in another shape, are left out of their comparison.
@@ -89,8 +94,9 @@ def examine(base: Model, experts: Mapping[str, Model]) -> Findings:
     Args:
         base: the base that was named.
         experts: name -> model; only tensors that it holds in full are compared.
+        names: of the tensors that a merge changes; None: all.
     """
-    places = choose_places(base.headers)
+    places = choose_places({name: base.headers[name] for name in (base.headers if names is None else names)})
     ours, broken = take(base, base.headers, places)
     problems = _not_finite(f"the base ({base.label})", broken)
     samples: dict[str, Sample] = {}
@@ -104,7 +110,7 @@ def examine(base: Model, experts: Mapping[str, Model]) -> Findings:
         where = f"expert {name} ({labels[name]})"
         said = [*_far(where, base.label, lineage), *_odd(where, lineage)]
         (problems if lineage.verdict == "wrong" else warnings).extend(said)
-    warnings += _relatives(base.label, labels, {name: lineage.whole for name, lineage in lineages.items()}, samples)
+    warnings += _relatives(base, labels, lineages, samples)
     delta_largest = {name: largest(ours, sample) for name, sample in samples.items()}
     return Findings(lineages, tuple(problems), tuple(warnings), largest({}, ours), delta_largest)
 
@@ -159,31 +165,30 @@ def _odd(expert: str, lineage: Lineage) -> Iterator[str]:
     if whole.values and not whole.apart:
         yield f"{expert}: equals the base in all {whole.values:,} values looked at and adds nothing; check the folder"
     if lineage.unlike:
-        yield f"{expert}: nothing of the base is left in {some(lineage.unlike)} (cosine {WRONG:g} or less); check the folder"
+        yield f"{expert}: not the base's at all (cosine below {WRONG:g}) are {some(lineage.unlike)}; check the folder"
 
 
 def _relatives(
-    base: str, labels: Mapping[str, str], from_base: Mapping[str, Distance], samples: Mapping[str, Sample]
+    base: Model, labels: Mapping[str, str], lineages: Mapping[str, Lineage], samples: Mapping[str, Sample]
 ) -> Iterator[str]:
     """Experts that are equal, and the expert that is nearer than the base to most of the others, if one is."""
     nearer: dict[str, list[str]] = {}
     for one, other in itertools.combinations(sorted(samples), 2):
-        if samples[one].keys() != samples[other].keys() or not from_base[one].apart:
+        if samples[one].keys() != samples[other].keys() or not lineages[one].whole.apart:
             continue
-        apart = sum((distance(samples[one][name], samples[other][name]) for name in samples[one]), Distance()).apart
-        if not apart:
-            seen = from_base[one].values
-            yield f"experts {one} and {other} are equal in all {seen:,} values looked at; leave one of them out"
+        apart = judge(samples[one], samples[other], base.headers)
+        if not apart.whole.apart:
+            yield f"experts {one} and {other} are equal in all {apart.whole.values:,} values looked at; leave one out"
         for candidate, expert in ((one, other), (other, one)):
-            far = from_base[expert]
-            if far.base and 0 < apart < NEARER**2 * far.apart:
-                text = f"{expert} ({math.sqrt(apart / far.base):.3f} of its norm away, the base {far.ratio:.3f})"
+            near, far = apart.matrices.apart, lineages[expert].matrices
+            if far.base and 0 < near < NEARER**2 * far.apart:
+                text = f"{expert} ({math.sqrt(near / far.base):.3f} of its norm away, the base {far.ratio:.3f})"
                 nearer.setdefault(candidate, []).append(text)
     if nearer:
-        best = max(sorted(nearer), key=lambda candidate: (len(nearer[candidate]), -from_base[candidate].ratio))
+        best = max(sorted(nearer), key=lambda candidate: (len(nearer[candidate]), -lineages[candidate].matrices.ratio))
         yield (
-            f"expert {best} ({labels[best]}) is nearer than the base ({base}) to {', '.join(nearer[best])}; if it is "
-            f"their base, write experts.base={labels[best]} and leave it out of the experts"
+            f"expert {best} ({labels[best]}) is nearer than the base ({base.label}) to {', '.join(nearer[best])}; "
+            f"if it is their base, write experts.base={labels[best]} and leave it out of the experts"
         )
 
 
