@@ -22,6 +22,7 @@ from della.policy import Policy
 
 Cell = dict[str, Any]  # options of ours, and the weight
 _DEFAULTS: dict[str, Value] = {"density": 1.0, "epsilon": 0.15, "gamma": 0.01, "lambda": 1.0, "filter_wise": False}
+_NOTHING: Cell = {"drop_rate": 0.0, "epsilon": 0.0, "gamma": 0.0}
 _SHARED = ("lambda", "normalize", "rescale", "filter_wise")
 
 
@@ -143,8 +144,9 @@ def _cell(row: Row, values: Mapping[str, Any], n: int, rescale: str) -> Cell:
         "fuse": "mean" if values.get("normalize") else "sum",
         "lambda_": values.get("lambda", 1.0),
         "elect": row.elect,
-        "filter_wise": values.get("filter_wise", False),
     }
+    if values.get("filter_wise"):
+        raise _FaultError("filter_wise: true cannot be honoured; leave it out")
     if not row.prunes:
         return cell
     if row.prunes in ("magnitude", "outliers") and values["rescale"]:
@@ -155,21 +157,25 @@ def _cell(row: Row, values: Mapping[str, Any], n: int, rescale: str) -> Cell:
 
 def _pruning(row: Row, values: Mapping[str, Any], n: int, fuse: str) -> Cell:
     density = values["density"]
-    nothing = {"drop_rate": 0.0, "epsilon": 0.0, "gamma": 0.0}
-    if density >= 1:
-        return nothing
     if density < 0:
         raise _FaultError(f"density is {density:g}; write a number from 0 to 1")
-    if density == 0:
+    if not 0 <= values.get("gamma", 0) < 1:
+        raise _FaultError(f"gamma is {values['gamma']:g}; write a number >= 0 and < 1")
+    if density >= 1:
+        return dict(_NOTHING)
+    if density == 0 or (row.prunes == "outliers" and int(density * n) == 0):
         if fuse == "mean" and not row.elect:  # a weight of 0 would not count in the mean, where mergekit's does
-            raise _FaultError("density 0 with normalize cannot be honoured; leave the model out")
-        return {**nothing, "weight": 0.0}
+            raise _FaultError(f"density {density:g}, which keeps nothing, cannot be honoured with normalize")
+        return {**_NOTHING, "weight": 0.0}
     drop_rate = float(1 - Decimal(str(density)))
     if row.prunes == "magprune":
         return {"drop_rate": drop_rate, "epsilon": _window(density, values["epsilon"])}
     if row.prunes == "magnitude":
         return {"drop_rate": _trimming(drop_rate, max(1, int(density * n)), n)}
-    return {"drop_rate": drop_rate, "gamma": values.get("gamma")}
+    if row.prunes == "outliers":
+        kept = int(density * n)
+        return {"drop_rate": _trimming(drop_rate, kept, n), "gamma": _outliers(values["gamma"], n, n - kept)}
+    return {"drop_rate": drop_rate}
 
 
 def _window(density: float, half: float) -> float:
@@ -186,6 +192,12 @@ def _trimming(drop_rate: float, kept: int, n: int) -> float:
     if n == 0 or max(1, int(n * (1 - Decimal(str(drop_rate))))) == kept:
         return drop_rate
     return 0.0 if kept >= n else 1 - (kept + 0.5) / n
+
+
+def _outliers(gamma: float, n: int, dropped: int) -> float:
+    """The gamma that drops as many outliers as mergekit: int(gamma * n) in floats, of those dropped at most."""
+    wanted = min(int(gamma * n), dropped)
+    return gamma if min(int(n * Decimal(str(gamma))), dropped) == wanted else (wanted + 0.5) / n
 
 
 def _policy(row: Row, cells: Mapping[str, Mapping[str, Cell]], found: Findings) -> Policy | None:

@@ -61,7 +61,7 @@ def test_a_density_of_1_and_more_drops_nothing(root):
 def test_density_0_is_weight_0_where_that_is_the_same(root):
     assert read(root, recipe(root, lm={"density": 0})).policy.weight(MLP, "lm") == 0
     content = recipe(root, "dare_linear", lm={"density": 0}, parameters={"normalize": True})
-    assert "models[0]: density 0 with normalize" in refusal(root, content)
+    assert "models[0]: density 0, which keeps nothing, cannot be honoured with normalize" in refusal(root, content)
 
 
 @pytest.mark.parametrize(("density", "epsilon"), [(0.9, 0.2), (0.1, 0.2), (0.85, 0.15), (0.15, 0.15), (0.5, -0.1)])
