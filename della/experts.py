@@ -247,7 +247,7 @@ def _setting(model: Model, key: str) -> Any:
 
 
 def _is_constant(name: str, header: Header) -> bool:
-    return name.endswith(_CONSTANTS) or (name.endswith(_MASKS) and len(header.shape) == 4)
+    return name.endswith(_CONSTANTS) or (is_named(name, _MASKS) and len(header.shape) == 4)
 
 
 def _outputs(names: Iterable[str]) -> list[str]:

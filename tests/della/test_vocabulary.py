@@ -1,0 +1,103 @@
+"""vocab=union: tokens are matched by their string, and each new one has a row of its own."""
+
+import json
+
+import numpy as np
+import pytest
+
+from della.checkpoint import MemoryCheckpoint
+from della.errors import InputError
+from della.experts import check_family, find_problems
+from della.vocabulary import read_vocabulary, unite
+from tests.della.token_folders import EMBED, FIVE, HEAD, save_model, save_tokenizer
+
+
+def contents(union):
+    return [(token.content, token.sources) for token in union.tokens]
+
+
+def refusal(base, **experts):
+    with pytest.raises(InputError) as caught:
+        check_family(base, experts, "union")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_new_tokens_are_ordered_by_expert_and_row_and_a_shared_one_is_there_once(tmp_path):
+    """lm has <x> at 5 and [PAD] at 6, math [PAD] at 5 and <y> at 6: rows 5, 6, 7 are <x>, [PAD] (of both) and <y>."""
+    base = save_model(tmp_path / "base")
+    lm = save_model(tmp_path / "lm", 7, added={**FIVE, "<x>": 5, "[PAD]": 6})
+    math = save_model(tmp_path / "math", 7, added={**FIVE, "[PAD]": 5, "<y>": 6})
+    union = unite(base, {"math": math, "lm": lm})
+    assert contents(union) == [("<x>", (("lm", 5),)), ("[PAD]", (("lm", 6), ("math", 5))), ("<y>", (("math", 6),))]
+    assert union.vocab_size == 8
+    family = check_family(base, {"math": math, "lm": lm}, "union")
+    assert family.added == {EMBED: ((("lm", 5),), (("lm", 6), ("math", 5)), (("math", 6),))}
+
+
+def test_every_tensor_with_a_row_per_token_gets_the_new_rows(tmp_path):
+    base = save_model(tmp_path / "base", tied=False)
+    lm = save_model(tmp_path / "lm", 6, tied=False, added={**FIVE, "<x>": 5})
+    assert check_family(base, {"lm": lm}, "union").added == {HEAD: ((("lm", 5),),), EMBED: ((("lm", 5),),)}
+
+
+def test_padding_rows_are_not_added_and_tokens_without_a_row_are_left_out(tmp_path):
+    """lm has two rows that no token stands for; math has a token that its embeddings have no row for."""
+    base = save_model(tmp_path / "base")
+    lm = save_model(tmp_path / "lm", 8, added={**FIVE, "<x>": 5})
+    math = save_model(tmp_path / "math", 5, added={**FIVE, "[PAD]": 5})
+    assert contents(unite(base, {"lm": lm, "math": math})) == [("<x>", (("lm", 5),))]
+    assert check_family(base, {"math": math}, "union").added == {}
+
+
+def test_another_tokenizer_is_named_by_its_first_difference(tmp_path):
+    base = save_model(tmp_path / "base")
+    other = save_model(tmp_path / "other", words=("a", "b", "ab", "d"))
+    text = refusal(base, lm=other, math=save_model(tmp_path / "math", added={}))
+    assert f"expert lm ({other.label}): token 3 is 'd' where the base has 'c', so their tokenizers differ" in text
+    assert "token 4 is none where the base has '</s>'" in text
+
+
+def test_what_cannot_be_united_is_named(tmp_path):
+    base = save_model(tmp_path / "base")
+    learned = save_model(tmp_path / "learned", 6, words=("a", "b", "ab", "c", "</s>", "ca"))
+    assert "its tokenizer learned 1 tokens more than the base's, as 'ca'" in refusal(base, lm=learned)
+    twice = save_model(tmp_path / "twice", 6, added={**FIVE, "<x>": 5}, style=4)
+    (twice.folder / "added_tokens.json").write_text(json.dumps({"a": 5}))
+    changed = json.loads((twice.folder / "tokenizer.json").read_text())
+    changed["added_tokens"] = changed["added_tokens"][:1]
+    (twice.folder / "tokenizer.json").write_text(json.dumps(changed))
+    config = json.loads((twice.folder / "tokenizer_config.json").read_text())
+    (twice.folder / "tokenizer_config.json").write_text(json.dumps({**config, "added_tokens_decoder": {}}))
+    assert "'a' is there twice, again at 5" in refusal(base, lm=twice)
+    bare = save_model(tmp_path / "bare", 6)
+    (bare.folder / "tokenizer.json").unlink()
+    assert "bare: has no tokenizer.json, where tokens are looked up; open its tokenizer" in refusal(base, lm=bare)
+    held = MemoryCheckpoint({EMBED: np.zeros((6, 2), np.float32)}, "held")
+    assert "expert lm (held): held in memory without its tokenizer; write vocab=base_rows" in refusal(base, lm=held)
+    larger = save_model(tmp_path / "larger", 5, added={**FIVE, "[PAD]": 5})
+    assert "its tokenizer has '[PAD]' at 5 where its embeddings have 5 rows" in refusal(larger, lm=base)
+    uneven = save_model(tmp_path / "uneven", tied=False, head_rows=4)
+    assert f"has {HEAD} 4, {EMBED} 5, so vocab=union has no place" in refusal(uneven, lm=uneven)
+
+
+def test_a_new_token_without_a_row_in_the_output_layer_is_named(tmp_path):
+    base = save_model(tmp_path / "base", tied=False)
+    lm = save_model(tmp_path / "lm", 6, tied=False, head_rows=5, added={**FIVE, "<x>": 5})
+    assert f"{HEAD}: no expert has rows of <x>, which vocab=union adds" in refusal(base, lm=lm)
+
+
+def test_a_broken_tokenizer_is_one_line(tmp_path):
+    base = save_model(tmp_path / "base")
+    (tmp_path / "base" / "tokenizer.json").write_text("{")
+    assert "tokenizer.json: not valid JSON" in refusal(base, lm=base)
+    (tmp_path / "base" / "tokenizer.json").write_text("{}")
+    assert "tokenizer.json: not what the tokenizers library writes" in find_problems(base, {"lm": base}, "union")[0]
+
+
+def test_a_unigram_tokenizer_is_read_too(tmp_path):
+    save_tokenizer(tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    content["model"] = {"type": "Unigram", "vocab": [["a", -1.0], ["b", -2.0]]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert read_vocabulary(tmp_path).tokens == {0: "a", 1: "b", 4: "</s>"}
