@@ -1,29 +1,90 @@
-"""A merged model as a folder that transformers and vLLM open: all of it appears at once, or nothing.
+"""A merged model as a folder that transformers and vLLM open: all of it at once or nothing; a kill loses little.
 
-    with staged_folder(out) as folder:
-        write_weights(folder, tensors)
-        ...
+    shards = plan_shards(headers, max_bytes)
+    with staged(out, key, shards) as staging:
+        for shard in shards:
+            if shard.file not in staging.finished:
+                descriptor = staging.begin(shard)
+                ...                             # os.pwrite(descriptor, block, shard.start[name] + offset), any thread
+                staging.finish(shard, facts)
+        write_json(staging.place("merge.json"), ...)
 
-Files are written to a hidden folder beside the target, flushed to disk and renamed when all are there, so that a killed
-merge never leaves a folder that looks finished.
+The work is done in the hidden folder `.NAME.merging` beside `out`, by one process at a time; everything is flushed to
+the disk before it gets its name.
 """
 
 import json
 import os
-import shutil
-import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from torch import Tensor
-
-from della.checkpoint import INDEX, SINGLE
+from della.checkpoint import INDEX, Model
 from della.errors import InputError
+from della.lock import BusyError, Lock
+from della.shards import Shard, build_index, plan_shards
+from della.staging import FULL, Staging, sync
 
 MAX_SHARD_BYTES = 5_000_000_000
+
+
+@contextmanager
+def staged(out: Path, key: str, shards: Sequence[Shard]) -> Iterator[Staging]:
+    """Make the folder `out`: it is there when the block ends without an exception, and not before.
+
+    Whole shards stay for the next call with the same arguments when the process is killed or interrupted (Ctrl-C), or
+    when somebody occupied `out` meanwhile. After an exception of another kind nothing stays. Threads that write to a
+    shard have to end before the block does.
+
+    Args:
+        out: absent or an empty folder.
+        key: names all that the shards' bytes depend on: what was left under another key is removed.
+        shards: from `plan_shards`; with more than one, their index is written too.
+
+    Raises:
+        InputError: `out` is occupied, cannot be created or is being written by another process, or the disk is full.
+    """
+    out = Path(os.path.realpath(out))
+    refuse_occupied(out)
+    work = out.with_name(f".{out.name}.merging")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock = Lock(work)
+    except BusyError as error:
+        raise InputError(f"{out}: {error} is merging into it; wait for that one, or write another out=") from error
+    except OSError as error:
+        raise _cannot_create(out, error) from error
+    staging = Staging(work, key, shards)
+    try:
+        refuse_occupied(out)  # by who held the lock before
+        staging.prepare(out)
+        try:
+            if len(shards) > 1:
+                write_json(staging.place(INDEX), build_index(shards))
+            yield staging
+            staging.settle()
+        except Exception as error:
+            staging.discard()
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise InputError(f"{out}: {error.strerror} while writing it; write out= on a larger disk") from error
+            raise
+        _publish(staging.folder, out)
+    finally:
+        # Should a second Ctrl-C break off the first call, the lock stays: a shard may still be about to be renamed.
+        staging.stop()
+        staging.clean()
+        lock.release()
+
+
+def _publish(folder: Path, out: Path) -> None:
+    try:
+        refuse_occupied(out)
+        folder.rename(out)
+    except (InputError, OSError) as error:
+        raise InputError(f"{out}: was occupied while it was merged; remove it and run the command again") from error
+    with suppress(OSError):  # it is there: only a power cut right now could take the name away again
+        sync(out.parent)
 
 
 @contextmanager
@@ -31,72 +92,39 @@ def staged_folder(out: Path) -> Iterator[Path]:
     """A folder to write into that becomes `out` when the block ends without an exception, and vanishes otherwise.
 
     Raises:
-        InputError: `out` is a file or a folder that is not empty, or cannot be created.
+        InputError: as `staged`.
     """
-    out = Path(os.path.abspath(out))
-    refuse_occupied(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(out)
-        folder = out.with_name(f".{out.name}.{socket.gethostname()}.{os.getpid()}.{_start_time(os.getpid())}.tmp")
-        folder.mkdir()
-    except OSError as error:
-        raise InputError(f"{out}: cannot be created ({error.strerror}); write a path you may write to") from error
-    try:
-        yield folder
-        for path in (*folder.iterdir(), folder):
-            _flush(path)
-        refuse_occupied(out)
-        folder.rename(out)
-        _flush(out.parent)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with staged(out, "", ()) as staging:
+        yield staging.folder
 
 
 def refuse_occupied(out: Path) -> None:
-    """Raises InputError if `out` is a file or a folder with something in it."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is there already and not an empty folder; write another out=, or remove it first")
+    """Raises InputError if `out` is a file, a folder with something in it, or one that cannot be replaced."""
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out}: is there already and not an empty folder; write another out=, or remove it first")
+    except OSError as error:
+        raise _cannot_create(out, error) from error
+    if os.path.ismount(out):
+        raise InputError(f"{out}: is a mount point, which no folder can replace; write out={out}/NAME")
 
 
-def write_weights(folder: Path, tensors: Iterable[tuple[str, Tensor]], max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
-    """Write tensors as model.safetensors, or as shards with an index if they exceed `max_shard_bytes`.
-
-    Holds one shard in memory at a time.
+def write_weights(folder: Path, model: Model, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+    """Write a model's tensors as model.safetensors, or as shards with an index if they exceed `max_shard_bytes`.
 
     Args:
         folder: an existing folder.
-        tensors: name and tensor, in the order they are written.
-        max_shard_bytes: a shard is larger only if one tensor is.
+        model: its tensors are read one by one.
+        max_shard_bytes: see `plan_shards`.
     """
-    files: list[list[str]] = []
-    total = 0
-    for number, shard in enumerate(_shards(tensors, max_shard_bytes)):
-        safetensors.torch.save_file(shard, folder / f"{number}.part", metadata={"format": "pt"})
-        (folder / f"{number}.part").chmod(folder.stat().st_mode & 0o666)  # safetensors makes private files
-        files.append(list(shard))
-        total += sum(tensor.nbytes for tensor in shard.values())
-    if len(files) == 1:
-        (folder / "0.part").rename(folder / SINGLE)
-        return
-    weight_map: dict[str, str] = {}
-    for number, names in enumerate(files):  # named last: each name tells how many there are
-        file = f"model-{number + 1:05}-of-{len(files):05}.safetensors"
-        (folder / f"{number}.part").rename(folder / file)
-        weight_map |= dict.fromkeys(names, file)
-    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
-
-
-def _shards(tensors: Iterable[tuple[str, Tensor]], max_bytes: int) -> Iterator[dict[str, Tensor]]:
-    shard: dict[str, Tensor] = {}
-    size = 0
-    for name, tensor in tensors:
-        if shard and size + tensor.nbytes > max_bytes:
-            yield shard
-            shard, size = {}, 0
-        shard[name] = tensor.contiguous()
-        size += tensor.nbytes
-    yield shard
+    shards = plan_shards(model.headers, max_shard_bytes)
+    for shard in shards:
+        with open(folder / shard.file, "wb") as stream:
+            stream.write(shard.prefix)
+            for name in shard.headers:
+                stream.write(model.array(name).data)
+    if len(shards) > 1:
+        write_json(folder / INDEX, build_index(shards))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -104,28 +132,5 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _remove_stale(out: Path) -> None:
-    """Remove what dead processes of this machine left beside `out`; another machine's cannot be judged from here."""
-    prefix = f".{out.name}.{socket.gethostname()}."
-    for path in out.parent.iterdir():
-        if path.name.startswith(prefix) and path.name.endswith(".tmp"):
-            pid, _, start = path.name.removeprefix(prefix).removesuffix(".tmp").partition(".")
-            if pid.isdecimal() and _start_time(int(pid)) != start:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _start_time(pid: int) -> str:
-    """When a process started, in clock ticks since boot; "gone" if there is no such process, "0" without /proc."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return "gone" if Path("/proc/self/stat").exists() else "0"
-    return stat.rpartition(")")[2].split()[19]  # the name before it may hold spaces and brackets
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _cannot_create(out: Path, error: OSError) -> InputError:
+    return InputError(f"{out}: cannot be created ({error.strerror}); write a path you may write to")

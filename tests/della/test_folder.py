@@ -1,10 +1,7 @@
 """Merged folders: they open in transformers, say where they come from, and are whole or absent."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import pytest
 import safetensors.torch
@@ -12,7 +9,6 @@ import torch
 
 from della.checkpoint import INDEX, SINGLE, Checkpoint
 from della.errors import InputError
-from della.folder import staged_folder
 from della.merge import merge_tensors, merge_to_folder
 from della.methods import make_method
 from tests.della.models import save_llama
@@ -141,7 +137,7 @@ def test_the_card_names_method_and_experts_and_no_fact_of_the_machine(family, tm
     assert "drop_rate 0.5, epsilon 0.14" in card
     assert family[0].sha256() in card
     assert socket.gethostname() not in card
-    assert ".tmp" not in card
+    assert ".merging" not in card
 
 
 def test_an_occupied_target_is_refused_and_left_alone(family, tmp_path):
@@ -190,22 +186,8 @@ def test_a_misfit_is_found_before_anything_is_written(family, tmp_path):
     assert not (tmp_path / "outs").exists()
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from della.folder import staged_folder
-with staged_folder(Path(sys.argv[1])) as folder:
-    (folder / "model.safetensors").write_bytes(b"half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_killed_merge_leaves_no_target_and_the_next_one_cleans_up(family, tmp_path):
-    """The folder of a process that still runs is left alone: here, that of this very process."""
-    with staged_folder(tmp_path / "out.2") as running:
-        subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "out")], check=False, cwd=os.getcwd())
-        left = [path for path in tmp_path.iterdir() if path != running]
-        assert len(left) == 1
-        assert left[0].name.startswith(".out.")
-        merge(family, tmp_path / "out")
-        assert sorted(tmp_path.iterdir()) == sorted([running, tmp_path / "out"])
+def test_a_merge_looks_unfinished_until_it_is_finished_and_leaves_nothing_beside_it(family, tmp_path):
+    seen = []
+    merge(family, tmp_path / "out", progress=lambda _: seen.append(sorted(p.name for p in tmp_path.iterdir())))
+    assert set(map(tuple, seen)) == {(".out.merging",)}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

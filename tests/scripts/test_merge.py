@@ -82,7 +82,7 @@ def sharded(folder, out) -> None:
     """The same model with its weights in several files."""
     source = Checkpoint(folder)
     shutil.copytree(folder, out, ignore=shutil.ignore_patterns("*.safetensors"))
-    write_weights(out, ((name, source.tensor(name)) for name in source.headers), max_shard_bytes=50_000)
+    write_weights(out, source, max_shard_bytes=50_000)
     assert len(list(out.glob("model-*.safetensors"))) > 1
 
 
