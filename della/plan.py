@@ -21,13 +21,13 @@ from della.experts import Family, check_family, find_problems
 from della.headers import FLOATS
 from della.lineage import adapter_warnings, examine
 from della.options import Options
+from della.pace import measure_pace
 from della.plan_facts import DTYPES, counted, lineage_facts, memory_bound, model_facts, weight_files, written_bytes
 from della.plan_text import size, write_plan
 from della.policy import Policy
 from della.room import available_memory, existing_parent, free_disk, uncached
 
 FLOAT16_MAX = 65504.0
-Seconds = Callable[[int], float]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def make_plan(
     vocab: str = "error",
     out: Path | str | None = None,
     threads: int | None = None,
-    seconds: Seconds | None = None,
+    timed: bool = False,
     known: Iterable[str] = (),
 ) -> Plan:
     """Look at everything that a merge needs.
@@ -73,7 +73,7 @@ def make_plan(
         experts: name -> folder, of a model or an adapter.
         method: how they would be merged; None where the options of the method are a known problem.
         seed, dtype, vocab, out, threads: as `della.merge.merge_to_folder` takes them; without out no disk is checked.
-        seconds: merged parameters -> how long they take; None: no time is told.
+        timed: also measure how long it takes, which itself takes a second.
         known: problems found before, told with the others.
     """
     survey = _Survey(known)
@@ -93,8 +93,9 @@ def make_plan(
     survey.check_out(out, written_bytes(ours, family, dtype))
     survey.check_memory(memory_bound(ours, family, policy, threads or len(os.sched_getaffinity(0))))
     survey.facts["uncached"] = uncached(file for model in (ours, *opened.values()) for file in weight_files(model))
-    if seconds is not None and family.merged and not survey.problems:
-        survey.facts["seconds"] = seconds(sum(ours.headers[name].numel for name in family.merged))
+    if timed and method is not None and family.merged and not survey.problems:
+        pace = measure_pace(method, ours.headers, family.merged, sorted(opened), threads, dtype)
+        survey.facts["seconds"] = pace * survey.facts["tensors"]["merged"]["parameters"]
     return survey.plan()
 
 
@@ -102,7 +103,8 @@ class _Survey:
     """Collects problems, warnings and facts; no method raises InputError."""
 
     def __init__(self, known: Iterable[str]):
-        self.problems, self.warnings = list(known), []  # type: list[str], list[str]
+        self.problems: list[str] = list(known)
+        self.warnings: list[str] = []
         self.facts: dict[str, Any] = {"models": []}
 
     def plan(self) -> Plan:

@@ -29,13 +29,8 @@ def free_disk(out: Path) -> int:
     What an interrupted merge into `out` left there counts as free: it is gone on with, or removed first.
     """
     parent = existing_parent(out)
-    left = sum(
-        path.stat().st_size
-        for folder in parent.glob(f".{Path(out).name}.*")
-        if folder.is_dir() and parent == Path(os.path.abspath(out)).parent
-        for path in folder.iterdir()
-        if path.is_file()
-    )
+    unfinished = Path(os.path.abspath(out)).with_name(f".{Path(out).name}.merging")
+    left = sum(path.stat().st_size for path in unfinished.rglob("*") if path.is_file())
     return shutil.disk_usage(parent).free + left
 
 

@@ -37,8 +37,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def door(root: str) -> Callable[[Callable], Callable[[], None]]:
+def door(root: str, typed: bool = True) -> Callable[[Callable], Callable[[], None]]:
     """Decorator: a script's main function, which receives its dataclass of `scripts.schema.ROOTS[root]`.
+
+    With typed=False it receives what Hydra composed, and says itself what is wrong with the values.
 
     Exit codes: 0 done; 1 runs of a sweep failed, or a worker was killed; 2 the input is wrong; 130 interrupted.
     """
@@ -52,7 +54,9 @@ def door(root: str) -> Callable[[Callable], Callable[[], None]]:
                 sys.argv[1:] = rewrite(sys.argv[1:])
                 check(root, sys.argv[1:])
                 with contextlib.redirect_stderr(WithoutOverrides(sys.stderr)):
-                    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=root)(Typed(function))()
+                    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=root)(
+                        Typed(function) if typed else function
+                    )()
             except MISTAKES as error:
                 leave(2, f"error: {explain(error)}")
             except (PermissionError, NotADirectoryError, FileExistsError) as error:

@@ -204,6 +204,13 @@ class MergeConfig:
 
 
 @dataclass
+class PlanConfig(MergeConfig):
+    """Say what a merge would do, need and fail at, without merging (`python -m scripts.plan`)."""
+
+    out: str | None = option(None, "folder to write; null: its disk is not checked")  # type: ignore[assignment]
+
+
+@dataclass
 class EvaluateConfig:
     """Evaluate one model folder (`python -m scripts.evaluate`)."""
 
@@ -251,6 +258,7 @@ ROOTS = {
     "run": RunConfig,
     "report": ReportConfig,
     "merge": MergeConfig,
+    "plan": PlanConfig,
     "evaluate": EvaluateConfig,
     "experts": ExpertsConfig,
     "bench": BenchConfig,

@@ -80,9 +80,10 @@ def test_a_merge_that_goes_has_no_problems_and_the_numbers_worked_by_hand(base, 
     json.dumps(plan.facts)
 
 
-def test_the_text_has_a_row_for_every_model_and_every_need(base, experts, tmp_path):
+def test_the_text_has_a_row_for_every_model_and_every_need(base, experts, tmp_path, monkeypatch):
     policy = Policy(DELLA, exclude=("*norm*",))
-    text = make_plan(base, experts, policy, seed=1, out=tmp_path / "out", seconds=lambda parameters: 60.0).text()
+    monkeypatch.setattr("della.plan.measure_pace", lambda *arguments: 0.1)
+    text = make_plan(base, experts, policy, seed=1, out=tmp_path / "out", timed=True).text()
     rows = text.splitlines()
     assert [row.split()[0] for row in rows if row] == [
         *("model", "base", "lm", "math"),
@@ -91,7 +92,7 @@ def test_the_text_has_a_row_for_every_model_and_every_need(base, experts, tmp_pa
         *("disk", "memory", "time"),
     ]
     assert NORM in next(row for row in rows if "unpruned" in row)
-    assert "about 60 s" in text
+    assert "about 59 s" in text
 
 
 def test_several_problems_of_several_models_come_out_in_one_go(base, tmp_path):
@@ -151,11 +152,10 @@ def test_a_full_disk_is_caught_with_both_numbers(base, experts, tmp_path, monkey
 
 def test_what_an_interrupted_merge_left_beside_its_target_counts_as_free(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10_000, 8_000, 2_000))
-    (tmp_path / ".out.merging").mkdir()
-    (tmp_path / ".out.merging" / "model.safetensors").write_bytes(bytes(500))
-    (tmp_path / ".other.merging").mkdir()
-    (tmp_path / ".other.merging" / "model.safetensors").write_bytes(bytes(70))
-    assert free_disk(tmp_path / "out") == 2_500
+    for folder, count in ((".out.merging/files", 500), (".out.merging", 30), (".other.merging", 7)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "model.safetensors").write_bytes(bytes(count))
+    assert free_disk(tmp_path / "out") == 2_530
     assert free_disk(tmp_path / "not" / "yet" / "there") == 2_000
 
 
@@ -256,16 +256,21 @@ def test_options_out_of_bounds_for_one_tensor_are_told_once(base, experts):
     assert ["drop_rate 0.05 with epsilon 0.14" in problem for problem in plan.problems] == [True]
 
 
-def test_the_time_is_asked_for_all_merged_parameters_and_only_where_the_merge_would_go(base, experts):
+def test_the_time_is_that_of_all_merged_parameters_and_is_measured_only_where_the_merge_would_go(
+    base, experts, monkeypatch
+):
+    """592 parameters at a quarter of a second each."""
     asked = []
 
-    def seconds(parameters: int) -> float:
-        asked.append(parameters)
-        return 3.0
+    def measured(*arguments):
+        asked.append(arguments[2:])
+        return 0.25
 
-    assert make_plan(base, experts, DELLA, seed=1, seconds=seconds).facts["seconds"] == 3.0
-    make_plan(base, experts, DELLA, seed=None, seconds=seconds)
-    assert asked == [592]
+    monkeypatch.setattr("della.plan.measure_pace", measured)
+    assert make_plan(base, experts, DELLA, seed=1, threads=2, timed=True).facts["seconds"] == 148.0
+    assert "seconds" not in make_plan(base, experts, DELLA, seed=1).facts
+    make_plan(base, experts, DELLA, seed=None, timed=True)
+    assert asked == [((EMBED, Q, NORM), ["lm", "math"], 2, None)]
 
 
 def test_a_plan_imports_no_torch():

@@ -1,0 +1,67 @@
+"""How long a merge takes on this machine: a small random model like the one to be merged is merged in memory and timed.
+
+    seconds = measure_pace(policy, base.headers, family.merged, ["lm", "math"], threads=2) * parameters
+
+Nothing is read from a disk or written to one, so that this is the time of a merge whose files are in memory.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from della.checkpoint import Header, MemoryCheckpoint
+from della.options import Options
+from della.policy import Policy
+
+MEASURED_SECONDS = 0.2
+_ELEMENTS = 2**22  # several blocks for each thread
+_DRAWN = 2**18
+
+
+def measure_pace(
+    method: Options | Policy,
+    headers: Mapping[str, Header],
+    merged: Sequence[str],
+    experts: Sequence[str],
+    threads: int | None = None,
+    dtype: str | None = None,
+) -> float:
+    """Seconds per merged parameter, for all experts together.
+
+    Args:
+        method: how they are merged.
+        headers: of the base.
+        merged: names of the tensors that are merged, at least one; the largest is what is timed.
+        experts: their names.
+        threads, dtype: as `della.merge.merge_tensors` takes them.
+    """
+    from della.merge import merge_tensors
+
+    name = max(merged, key=lambda name: headers[name].numel)
+    shape = headers[name].shape
+    columns = min(shape[-1] if shape else 1, _ELEMENTS) or 1
+    rows = max(1, _ELEMENTS // columns)
+
+    def run(rows: int) -> float:
+        drawn = [_random(name, rows, columns, headers[name].dtype, number) for number in range(len(experts) + 1)]
+        started = time.perf_counter()
+        for _ in merge_tensors(drawn[0], dict(zip(experts, drawn[1:], strict=True)), method, 1, dtype, threads=threads):
+            pass
+        return time.perf_counter() - started
+
+    run(1)  # compiles, or loads what was compiled
+    spent, done = 0.0, 0
+    while spent < MEASURED_SECONDS:
+        spent += run(rows)
+        done += rows * columns
+    return spent / done
+
+
+def _random(name: str, rows: int, columns: int, dtype: str, number: int) -> MemoryCheckpoint:
+    """Weights around 0, as a trained model's; those of expert `number` lie near the base's, number 0."""
+    drawn = np.random.default_rng(0).standard_normal(_DRAWN, np.float32)
+    if number:
+        drawn += np.float32(0.1) * np.random.default_rng(number).standard_normal(_DRAWN, np.float32)
+    stored = (drawn.view(np.uint32) >> 16).astype(np.uint16) if dtype == "bfloat16" else drawn.astype(dtype)
+    return MemoryCheckpoint({name: np.resize(stored, (rows, columns))})

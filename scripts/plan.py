@@ -1,0 +1,119 @@
+"""Say what a merge would do, what it needs and everything that it would fail at, in seconds and without merging.
+
+    python -m scripts.plan experts.base=DIR experts.models.lm=DIR experts.models.math=DIR method=della out=DIR
+
+The arguments are those of scripts.merge; out may be left out. Exit code 0: the merge would go. Exit code 2: it would
+not; every problem is a line `error: ...`, and what to look at first a line `warning: ...`.
+"""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from della.errors import InputError
+from della.experts import VOCAB
+from della.methods import METHODS
+from della.plan import Plan, make_plan
+from della.tiny.recipe import RECIPES
+from scripts.door import door
+from scripts.schema import PlanConfig
+
+
+@door("plan", typed=False)
+def main(config: DictConfig) -> None:
+    given, problems = read(config)
+    plan = plan_of(given, problems)
+    print(plan.text(), flush=True)
+    for warning in plan.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for problem in plan.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if plan.problems:
+        sys.exit(2)
+    print("\nno problem found: python -m scripts.merge with the same arguments merges them")
+
+
+def read(config: DictConfig) -> tuple[Any, list[str]]:
+    """The fields of `PlanConfig`, converted one by one so that a wrong one does not hide the others, and the problems.
+
+    A method with wrong options is None; another group with a wrong value holds its values unchecked.
+    """
+    parts: dict[str, Any] = {}
+    problems = []
+    for name in (item.name for item in fields(PlanConfig)):
+        node = config[name]
+        try:
+            parts[name] = OmegaConf.to_object(node) if OmegaConf.is_config(node) else node
+        except InputError as error:
+            problems.append(str(error))
+            unchecked = OmegaConf.to_container(node, resolve=True)
+            parts[name] = None if name == "method" else SimpleNamespace(**unchecked)  # type: ignore[arg-type]
+    try:
+        PlanConfig(**parts)
+    except InputError as error:
+        problems.append(str(error))
+    return SimpleNamespace(**parts), problems
+
+
+def plan_of(config: Any, problems: list[str]) -> Plan:
+    """The plan of the merge that is asked for."""
+    problems = list(problems)
+    base, models = folders(config, problems)
+    method = config.method
+    if method is not None and method.name not in METHODS:
+        problems.append(f"method={method.name} merges nothing: write one of {', '.join(METHODS)}")
+        method = None
+    return make_plan(
+        base,
+        models,
+        method,
+        seed=config.seed,
+        dtype=config.dtype,
+        vocab=config.experts.vocab if config.experts.vocab in VOCAB else VOCAB[0],  # told by the schema
+        out=config.out,
+        timed=True,
+        known=problems,
+    )
+
+
+def folders(config: Any, problems: list[str]) -> tuple[str | None, dict[str, str]]:
+    """The folders of the base and of the experts to merge, by name; adds what is wrong with them to the problems."""
+    experts = config.experts
+    base, models = experts.base, dict(experts.models)
+    if experts.recipe:
+        base, models = _made(config, problems)
+    elif not base:
+        problems.append("experts.base is not set: write experts.base=DIR, the model that the experts were tuned from")
+    wanted = models if experts.merge is None else experts.merge
+    for name in wanted:
+        if name not in models:
+            known = ", ".join(models) or "none; name it as experts.models.NAME=DIR"
+            problems.append(f"there is no expert {name!r} to merge: the experts are {known}")
+    return base or None, {name: models[name] for name in wanted if name in models}
+
+
+def _made(config: Any, problems: list[str]) -> tuple[str | None, dict[str, str]]:
+    """The folders of a family by a recipe, which is looked up and not made."""
+    experts = config.experts
+    if experts.recipe not in RECIPES:
+        problems.append(f"experts.recipe={experts.recipe}: write one of {', '.join(RECIPES)}, or null for folders")
+        return None, {}
+    from della.tiny.family import (
+        family_folder,
+        is_whole,
+    )  # imports transformers: seconds that folders need not wait for
+    from della.tiny.recipe import EXPERTS
+
+    folder = family_folder(Path(config.paths.work) / "experts", experts.seed, RECIPES[experts.recipe])
+    if not is_whole(folder):
+        problems.append(f"{folder}: not made yet; run python -m scripts.experts with the same experts= first")
+        return None, {}
+    return str(folder / "base"), {name: str(folder / name) for name in EXPERTS}
+
+
+if __name__ == "__main__":
+    main()
