@@ -25,11 +25,26 @@ def compute_delta(base: Tensor, expert: Tensor) -> Tensor:
     return expert.to(torch.float32) - base.to(torch.float32)
 
 
-def l1_norm(values: Tensor) -> float:
-    """sum_i |values_i| in float64, added in an order that no device, thread count or library changes.
+def fixed_sum(values: Tensor) -> float:
+    """sum_i values_i in float64, added in an order that no device, thread count or library changes.
 
     Blocks of 1,024 consecutive elements (the last one filled with zeros) are halved ten times, the first half added to
     the second; the block sums are added from left to right.
+
+    Args:
+        values: float64, any shape.
+    """
+    values = values.reshape(-1)
+    blocks = torch.nn.functional.pad(values, (0, -len(values) % SUM_BLOCK)).view(-1, SUM_BLOCK)
+    width = SUM_BLOCK
+    while width > 1:
+        width //= 2
+        blocks = blocks[:, :width] + blocks[:, width:]
+    return functools.reduce(operator.add, blocks.flatten().tolist(), 0.0)  # sum() compensates from Python 3.12 on
+
+
+def l1_norm(values: Tensor) -> float:
+    """sum_i |values_i| by `fixed_sum`.
 
     Args:
         values: float32, any shape.
@@ -37,13 +52,7 @@ def l1_norm(values: Tensor) -> float:
     Returns:
         The norm, >= 0; 0 for an empty tensor.
     """
-    magnitudes = values.reshape(-1).abs().to(torch.float64)
-    blocks = torch.nn.functional.pad(magnitudes, (0, -len(magnitudes) % SUM_BLOCK)).view(-1, SUM_BLOCK)
-    width = SUM_BLOCK
-    while width > 1:
-        width //= 2
-        blocks = blocks[:, :width] + blocks[:, width:]
-    return functools.reduce(operator.add, blocks.flatten().tolist(), 0.0)  # sum() compensates from Python 3.12 on
+    return fixed_sum(values.abs().to(torch.float64))
 
 
 def is_finite(values: Tensor) -> bool:

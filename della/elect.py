@@ -12,11 +12,11 @@ from torch import Tensor
 def elect(deltas: Sequence[Tensor]) -> list[Tensor]:
     """Which experts are elected at each parameter.
 
-    A zero sum elects +, as in the released code (the paper's sgn(0) is 0). A delta of zero, so every dropped one, has
-    no sign and is never elected.
+    A zero sum elects + (so does one of -0), as in the released code (the paper's sgn(0) is 0). A delta of zero, so
+    every dropped one, has no sign and is never elected.
 
     Args:
-        deltas: the pruned deltas of all experts, float32, same shape; added in the order given.
+        deltas: the pruned and weighted deltas of all experts, float32, same shape; added in the order given.
 
     Returns:
         One mask per expert, float32, same shape: 1 where sgn(delta^_t) = S, else 0.

@@ -5,31 +5,66 @@ delta_avg_k = (1 / |C_k|) sum_{t in C_k} delta^_k^t ; theta_m = theta + lambda *
 Plain sums (task arithmetic, arXiv 2212.04089; DARE, arXiv 2311.03099 eq. 3) leave the 1 / |C_k| out.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from della.delta import fixed_sum
 from della.elect import add
 
 
-def fuse(deltas: Sequence[Tensor], elected: Sequence[Tensor] | None, how: str) -> Tensor:
+def fuse(
+    deltas: Sequence[Tensor], elected: Sequence[Tensor] | None, how: str, weights: Sequence[float] | None = None
+) -> Tensor:
     """The mean or the sum of the elected deltas.
 
     Args:
-        deltas: the pruned deltas of all experts, float32, same shape; added in the order given.
-        elected: one mask (1 or 0) per expert from `elect`, or None for no election: C_k holds every expert, so that the
-            mean divides by their number.
-        how: "mean" or "sum". The mean where nobody is elected is 0.
+        deltas: the pruned deltas of all experts, each already multiplied by its weight; float32, same shape; added in
+            the order given.
+        elected: one mask (1 or 0) per expert from `elect`, or None for no election: C_k holds every expert.
+        how: "mean" or "sum". The mean divides by the sum of the weights of C_k, with weights of 1 by their number; by
+            1 where that sum is 0 (without election: below 1e-8), as mergekit does.
+        weights: one per expert, in float32; None: 1.
 
     Returns:
         float32, same shape.
     """
+    singles = [torch.tensor(weight, dtype=torch.float32) for weight in weights or [1.0] * len(deltas)]
     if elected is None:
         total = add(deltas)
-        return total / len(deltas) if how == "mean" else total
+        if how == "sum":
+            return total
+        divisor = add(singles)
+        divisor = divisor if abs(float(divisor)) >= 1e-8 else torch.ones_like(divisor)
+        return total / divisor.to(total.device)  # on a GPU, a CPU scalar would be multiplied by its reciprocal
     total = add([delta * mask for delta, mask in zip(deltas, elected, strict=True)])
-    return total / add(elected).clamp_(min=1) if how == "mean" else total
+    if how == "sum":
+        return total
+    divisors = add([mask * float(weight) for mask, weight in zip(elected, singles, strict=True)])
+    return total / divisors.masked_fill_(divisors == 0, 1)
+
+
+def stock_factor(deltas: Sequence[Tensor]) -> float:
+    """t = N cos / (1 + (N - 1) cos) with the mean cosine between two experts' deltas   (arXiv 2403.19522, eq. 4).
+
+    Args:
+        deltas: of one tensor, float32.
+
+    Returns:
+        0 where the denominator vanishes: the base alone. 1 for a single expert, which agrees with itself.
+    """
+    if len(deltas) == 1:
+        return 1.0
+    doubles = [delta.to(torch.float64) for delta in deltas]
+    norms = [math.sqrt(fixed_sum(delta * delta)) for delta in doubles]
+    pairs = list(itertools.combinations(range(len(deltas)), 2))
+    cosines = [fixed_sum(doubles[a] * doubles[b]) / max(norms[a] * norms[b], 1e-6) for a, b in pairs]
+    cosine = sum(min(1.0, max(-1.0, value)) for value in cosines) / len(pairs)
+    denominator = 1 + (len(deltas) - 1) * cosine
+    return len(deltas) * cosine / denominator if abs(denominator) >= 1e-6 else 0.0
 
 
 def add_to_base(base: Tensor, fused: Tensor, lambda_: float, dtype: torch.dtype) -> Tensor:

@@ -5,20 +5,23 @@
 
 Plain sums: average, task_arithmetic, dare, dare_ties. Table 1's frame of arXiv 2406.11617 (drop, elect, fuse by the
 mean of the elected): ta_elect, dare_elect, ties, della. The paper's ablations are options of these, not rows.
+
+torch is imported by the pruning functions when they run: the CPU engine has kernels for most rows and needs none.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from della import options as o
 from della.errors import InputError
-from della.prune import Cut, Pruned, bernoulli, find_cut, keep_all, magprune, share_cut, top_k
-from della.random import uniform_words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from della.prune import Cut, Pruned
 
 
 @dataclass(frozen=True)
@@ -31,35 +34,52 @@ class Site:
     seed: int | None
     expert: str
     tensor: str
-    cut: Cut | None = None
+    cut: "Cut | None" = None
 
-    def words(self, delta: Tensor, purpose: str = "") -> Tensor:
+    def words(self, delta: "Tensor", purpose: str = "") -> "Tensor":
         """One random word per parameter; a purpose other than the mask has a stream of its own.
 
         Raises:
             InputError: there is no seed.
         """
+        from della.random import uniform_words
+
+        return uniform_words(self.checked_seed, self.expert, self.stream(purpose), 0, delta.numel(), delta.device)
+
+    def stream(self, purpose: str = "") -> str:
+        """The name of a stream of words for this tensor."""
+        return f"{self.tensor}\0{purpose}" if purpose else self.tensor
+
+    @property
+    def checked_seed(self) -> int:
+        """The seed. Raises InputError where there is none."""
         if self.seed is None:
             raise InputError("the method drops at random and no mask seed is given; write seed=1 or another integer")
-        tensor = f"{self.tensor}\0{purpose}" if purpose else self.tensor
-        return uniform_words(self.seed, self.expert, tensor, 0, delta.numel(), delta.device)
+        return self.seed
 
 
-Prune = Callable[[Tensor, Any, Site], Pruned]
-Survey = Callable[[Callable[[], Iterable[Tensor]], Any], Iterator[Cut | None]]
+Prune = Callable[["Tensor", Any, Site], "Pruned"]
+Survey = Callable[[Callable[[], Iterable["Tensor"]], Any], Iterator["Cut | None"]]
+Factor = Callable[[list["Tensor"]], float]
 
 
-def _keep_all(delta: Tensor, options: o.Options, site: Site) -> Pruned:
+def _keep_all(delta: "Tensor", options: o.Options, site: Site) -> "Pruned":
+    from della.prune import keep_all
+
     return keep_all(delta)
 
 
-def _bernoulli(delta: Tensor, options: o.Dare | o.DareTies | o.DareElect, site: Site) -> Pruned:
+def _bernoulli(delta: "Tensor", options: o.Dare | o.DareTies | o.DareElect, site: Site) -> "Pruned":
+    from della.prune import bernoulli, keep_all
+
     if not options.is_random:
         return keep_all(delta)
     return bernoulli(delta, site.words(delta), options.drop_rate, options.rescale)
 
 
-def _magprune(delta: Tensor, options: o.Della, site: Site) -> Pruned:
+def _magprune(delta: "Tensor", options: o.Della, site: Site) -> "Pruned":
+    from della.prune import keep_all, magprune
+
     if not options.is_random:
         return keep_all(delta)
     return magprune(
@@ -73,15 +93,31 @@ def _magprune(delta: Tensor, options: o.Della, site: Site) -> Pruned:
     )
 
 
-def _top_k(delta: Tensor, options: o.Ties, site: Site) -> Pruned:
+def _top_k(delta: "Tensor", options: o.Ties, site: Site) -> "Pruned":
+    from della.prune import find_cut, top_k
+
     return top_k(delta, site.cut or find_cut(lambda: [delta], options.drop_rate))
 
 
-def _no_survey(deltas: Callable[[], Iterable[Tensor]], options: o.Options) -> Iterator[None]:
+def _breadcrumbs(delta: "Tensor", options: o.Breadcrumbs, site: Site) -> "Pruned":
+    from della.prune import breadcrumbs
+
+    return breadcrumbs(delta, options.drop_rate, options.gamma)
+
+
+def _stock_factor(deltas: "list[Tensor]") -> float:
+    from della.fuse import stock_factor
+
+    return stock_factor(deltas)
+
+
+def _no_survey(deltas: "Callable[[], Iterable[Tensor]]", options: o.Options) -> Iterator[None]:
     return itertools.repeat(None)
 
 
-def _survey_trim(deltas: Callable[[], Iterable[Tensor]], options: o.Ties) -> Iterator[Cut | None]:
+def _survey_trim(deltas: "Callable[[], Iterable[Tensor]]", options: o.Ties) -> "Iterator[Cut | None]":
+    from della.prune import find_cut, share_cut
+
     if options.trim_over == "tensor":
         return itertools.repeat(None)
     return share_cut(deltas(), find_cut(deltas, options.drop_rate))
@@ -96,6 +132,9 @@ class Method:
     summary: one line for a reader who chooses.
     paper: where it was published.
     survey: looks at all deltas of an expert, in name order, before the first is pruned -> one `Cut` per tensor.
+    factor: of all pruned deltas of a tensor -> what its fused delta is multiplied by, beside lambda.
+    kernel: the pruning of della.kernels.block that does the same on the CPU; without one, `prune` runs there too.
+    absolute: what is merged are the experts' weights themselves, not their differences from the base.
     """
 
     options: type[o.Options]
@@ -103,18 +142,39 @@ class Method:
     summary: str
     paper: str
     survey: Survey = _no_survey
+    factor: Factor | None = None
+    kernel: str | None = None
+    absolute: bool = False
 
 
 _DELLA = "arXiv 2406.11617"
+_SOUPS = "arXiv 2203.05482, section 2"
+_ARITHMETIC = "arXiv 2212.04089, section 2"
+_STOCK = "arXiv 2403.19522, section 4"
 METHODS: dict[str, Method] = {
-    "average": Method(o.Average, _keep_all, "mean of the deltas", "arXiv 2203.05482, section 2"),
-    "task_arithmetic": Method(o.TaskArithmetic, _keep_all, "sum of the deltas", "arXiv 2212.04089, section 2"),
-    "dare": Method(o.Dare, _bernoulli, "random drop, sum", "arXiv 2311.03099, equations 1 and 3"),
-    "dare_ties": Method(o.DareTies, _bernoulli, "random drop, elect, sum", "arXiv 2311.03099, section 3.3"),
-    "ta_elect": Method(o.TaElect, _keep_all, "elect, mean", f"{_DELLA}, Table 1, TA (p = 0)"),
-    "dare_elect": Method(o.DareElect, _bernoulli, "random drop, elect, mean", f"{_DELLA}, Table 1, DARE (epsilon = 0)"),
-    "ties": Method(o.Ties, _top_k, "largest deltas, elect, mean", "arXiv 2306.01708, section 3", _survey_trim),
-    "della": Method(o.Della, _magprune, "MAGPRUNE, elect, mean", f"{_DELLA}, section 2"),
+    "average": Method(o.Average, _keep_all, "mean of the deltas", _SOUPS, kernel="keep_all"),
+    "linear": Method(o.Linear, _keep_all, "mean of the models", _SOUPS, kernel="keep_all", absolute=True),
+    "task_arithmetic": Method(o.TaskArithmetic, _keep_all, "sum of the deltas", _ARITHMETIC, kernel="keep_all"),
+    "dare": Method(o.Dare, _bernoulli, "random drop, sum", "arXiv 2311.03099, equations 1 and 3", kernel="bernoulli"),
+    "dare_ties": Method(
+        o.DareTies, _bernoulli, "random drop, elect, sum", "arXiv 2311.03099, section 3.3", kernel="bernoulli"
+    ),
+    "ta_elect": Method(o.TaElect, _keep_all, "elect, mean", f"{_DELLA}, Table 1, TA (p = 0)", kernel="keep_all"),
+    "dare_elect": Method(
+        o.DareElect,
+        _bernoulli,
+        "random drop, elect, mean",
+        f"{_DELLA}, Table 1, DARE (epsilon = 0)",
+        kernel="bernoulli",
+    ),
+    "ties": Method(
+        o.Ties, _top_k, "largest deltas, elect, mean", "arXiv 2306.01708, section 3", _survey_trim, kernel="top_k"
+    ),
+    "della": Method(o.Della, _magprune, "MAGPRUNE, elect, mean", f"{_DELLA}, section 2", kernel="magprune"),
+    "breadcrumbs": Method(
+        o.Breadcrumbs, _breadcrumbs, "no outliers, no small deltas, sum", "arXiv 2312.06795, section 3"
+    ),
+    "model_stock": Method(o.ModelStock, _keep_all, "mean, as far as the deltas agree", _STOCK, factor=_stock_factor),
 }
 
 

@@ -28,7 +28,7 @@ class Options:
     name: str
     elect: bool
     fuse: str
-    lambda_: float
+    lambda_: float = 1.0
 
     def __post_init__(self) -> None:
         """Check every option alone; numbers become floats.
@@ -68,6 +68,8 @@ def _checked(method: str, option: dataclasses.Field, value: Any) -> Any:
         raise InputError(f"method {method}: {option.name} is {value!r}; write one of {', '.join(choices)}")
     if option.name == "drop_rate" and not 0 <= value < 1:
         raise InputError(f"method {method}: drop_rate is {value:g}; write a number >= 0 and < 1, such as 0.5 for half")
+    if option.name == "gamma" and not 0 <= value < 1:
+        raise InputError(f"method {method}: gamma is {value:g}; write a number >= 0 and < 1, such as 0.01")
     if option.name == "epsilon" and value < 0:
         raise InputError(f"method {method}: epsilon is {value:g}; write a number >= 0, the full width of the window")
     return value
@@ -104,6 +106,22 @@ class Average(Options):
     elect = False
     fuse = "mean"
     lambda_ = 1.0
+
+
+@dataclass
+class Linear(Options):
+    name = "linear"
+    elect = False
+    fuse: str = field(
+        default="mean", metadata={"help": "of the weights: mean | sum (of weight times model)", "choices": FUSE}
+    )
+
+
+@dataclass
+class ModelStock(Options):
+    name = "model_stock"
+    elect = False
+    fuse = "mean"
 
 
 @dataclass
@@ -149,6 +167,16 @@ class DareElect(RandomDrop):
     rescale: str = _rescale()
     elect: bool = _elect()
     fuse: str = _fuse()
+    lambda_: float = _lambda()
+
+
+@dataclass
+class Breadcrumbs(Options):
+    name = "breadcrumbs"
+    drop_rate: float = _drop_rate(0.1, "part of the deltas that is dropped: outliers and the smallest")
+    gamma: float = field(default=0.01, metadata={"help": "part that is dropped as outliers, the largest, >= 0 and < 1"})
+    elect: bool = field(default=False, metadata={"help": "true | false: only deltas of the winning sign count, or all"})
+    fuse: str = _choice("sum", FUSE, "of the elected deltas")
     lambda_: float = _lambda()
 
 

@@ -4,6 +4,7 @@
     top_k       the largest magnitudes: TIES "trim" (arXiv 2306.01708, section 3)
     bernoulli   each with the same probability: DARE (arXiv 2311.03099, eq. 1)
     magprune    with a probability that falls with the rank of the magnitude: DELLA (arXiv 2406.11617, section 2.2)
+    breadcrumbs neither the smallest nor the outliers: Model Breadcrumbs (arXiv 2312.06795, section 3)
 
 Every function takes a float32 delta and returns a `Pruned`. Random words come from `della.random`, one per parameter.
 """
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from della.counts import kept_count
 from della.delta import l1_norm
 from della.random import keep_threshold
 
@@ -84,6 +86,24 @@ def magprune(
     kept = words < keep_threshold(keep).index_select(0, rank)
     keep_of_each = keep.to(torch.float32).index_select(0, rank)
     return _drop(delta, kept.view(delta.shape), keep_of_each.view(delta.shape), rescale)
+
+
+def breadcrumbs(delta: Tensor, drop_rate: float, gamma: float) -> Pruned:
+    """Drop the part gamma with the largest magnitudes and the smallest, so that the part drop_rate is dropped in all.
+
+    The kept ones are unscaled. Where gamma exceeds drop_rate, fewer outliers are dropped, as in mergekit.
+
+    Args:
+        delta: float32, any shape; ranked over the whole tensor, of equal magnitudes the lower index first.
+        drop_rate: p in [0, 1), the part that is dropped.
+        gamma: in [0, 1).
+    """
+    n = delta.numel()
+    kept = kept_count(n, drop_rate)
+    first = min(int(n * Decimal(str(gamma))), n - kept)
+    rank = ranks(magnitude_bits(delta).view(1, -1)).view(delta.shape)
+    chosen = (rank >= first) & (rank < first + kept)
+    return Pruned(delta * chosen.to(torch.float32), kept)
 
 
 def drop_probabilities(n: int, drop_rate: float, epsilon: float) -> Tensor:
@@ -160,14 +180,6 @@ def _drop(delta: Tensor, kept: Tensor, keep: Tensor, rescale: str) -> Pruned:
         if remaining > 0:
             delta_hat = delta_hat * torch.tensor(l1_norm(delta) / remaining, dtype=torch.float32)
     return Pruned(delta_hat, int(kept.count_nonzero()))
-
-
-def kept_count(n: int, drop_rate: float) -> int:
-    """max(1, floor(n (1 - p))) with p as the decimal written; an empty tensor keeps 0.
-
-    20 parameters at 0.9 keep 2; in floats 20 * (1 - 0.9) is 1.9999999999999996.
-    """
-    return min(n, max(1, int(n * (1 - Decimal(str(drop_rate))))))
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ Philox 4x32-10: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
     words = uniform_words(seed=1, expert="math", tensor="lm_head.weight", start=0, count=n, device="cpu")
 """
 
-import hashlib
-
 import torch
 from torch import Tensor
+
+from della.streams import stream_words
 
 WORD_RANGE = 2**32
 _LOW = WORD_RANGE - 1
@@ -48,16 +48,6 @@ def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
         even = (product >> 32).bitwise_and_(_LOW).bitwise_xor_(odd).bitwise_xor_(round_key)
         odd = product.bitwise_and_(_LOW)
     return torch.stack((even[0], odd[0], even[1], odd[1]))
-
-
-def stream_words(seed: int, expert: str, tensor: str) -> tuple[int, int, int, int]:
-    """The four words that name a stream: two for the key, two for the upper half of the counter.
-
-    They are the first 16 bytes of SHA-256 over "seed NUL expert NUL tensor", read as little-endian 32-bit words.
-    """
-    digest = hashlib.sha256(f"{seed}\0{expert}\0{tensor}".encode()).digest()
-    first, second, third, fourth = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4, 8, 12))
-    return first, second, third, fourth
 
 
 def uniform_words(

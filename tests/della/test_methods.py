@@ -42,7 +42,7 @@ def test_every_option_says_what_it_is(name):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("delta", {}, "there is no method 'delta'; write one of average, task_arithmetic"),
+        ("delta", {}, "there is no method 'delta'; write one of average, linear"),
         ("ties", {"epsilon": 0.1}, "method ties has no option 'epsilon'; its options are drop_rate, trim_over"),
         ("average", {"lambda_": 0.5}, "method average has no option 'lambda_'; it has none"),
         ("della", {"window_size": 0.1}, "no option 'window_size'"),

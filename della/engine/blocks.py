@@ -1,0 +1,214 @@
+"""One block: the addresses of its inputs, its scratch memory, the kernel call, and whose fault a bad value is."""
+
+import math
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from della.checkpoint import Model
+from della.engine.prepare import PRUNED, Source, Tensor
+from della.errors import InputError
+from della.kernels import block, order, passes, whole
+from della.kernels.bits import DELTA, load, subtract
+from della.kernels.philox import BLOCK
+from della.kernels.philox import words as draw_words
+from della.refusals import not_finite, overflows
+
+BLOCK_ELEMENTS = 1 << 20
+
+_local = threading.local()
+
+
+def scratch(kind: str, *shape: int, dtype: type = np.float32) -> np.ndarray:
+    """An array of this thread that its next call with the same kind may overwrite."""
+    held = _local.__dict__.setdefault("held", {})
+    size = math.prod(shape)
+    if kind not in held or held[kind].size < size:
+        held[kind] = np.empty(size, dtype)
+    return held[kind][:size].reshape(shape)
+
+
+def block_ranges(tensor: Tensor, elements: int = BLOCK_ELEMENTS) -> list[tuple[int, int]]:
+    """Start and number of elements of each block: whole rows, so that rows can be ranked and factors multiplied."""
+    columns = max(1, tensor.columns)
+    step = max(1, elements // columns) * columns
+    if columns > elements and not tensor.ranked and not any(s.low_rank for s in tensor.experts.values()):
+        step = elements
+    return [(start, min(step, tensor.size - start)) for start in range(0, tensor.size, step)]
+
+
+def delta_block(tensor: Tensor, source: Source, start: int, count: int, out: np.ndarray) -> bool:
+    """out[:count] = the delta of one expert, as `della.delta.compute_delta` gives it; whether it is finite."""
+    code, address = source_block(tensor, source, start, count, "delta")
+    load(code, address, start, count, out)
+    if code < DELTA and not tensor.absolute:
+        base = scratch("base", count)
+        load(tensor.base.code, tensor.base.address, start, count, base)
+        return subtract(base, out, count)
+    return bool(np.isfinite(out[:count]).all())
+
+
+def source_block(tensor: Tensor, source: Source, start: int, count: int, kind: str) -> tuple[int, int]:
+    """Code and address of a source, as if the whole tensor lay there; factors are multiplied for this block alone."""
+    factors = source.low_rank
+    if factors is None:
+        return source.code, source.address
+    product = scratch(f"low rank {kind}", count)
+    first, rows = start // tensor.columns, count // tensor.columns
+    passes.low_rank(factors.left, factors.right, np.float32(factors.scaling), first, rows, product)
+    return DELTA, product.ctypes.data - 4 * start
+
+
+@dataclass
+class Survey:
+    """What was found out about the deltas of a tensor, [expert, point] each.
+
+    cuts: magnitude bits that kept deltas exceed (TIES). ties: block -> how many equal ones are kept from there on.
+    factors: after pruning, for rescale=l1.
+    ascending: (expert, point) -> sorted magnitudes and their bucket starts, for ranks over the tensor.
+    """
+
+    cuts: np.ndarray
+    ties: list[np.ndarray]
+    factors: np.ndarray
+    ascending: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
+
+
+def merge_block(
+    tensor: Tensor,
+    survey: Survey,
+    index: int,
+    start: int,
+    count: int,
+    out_code: int,
+    addresses: np.ndarray,
+    origin: int,
+) -> np.ndarray:
+    """Merges a block and returns how many deltas were kept, int64 [expert, point].
+
+    Args:
+        index: of the block.
+        out_code: dtype of the result.
+        addresses: int64 [point], where to write.
+        origin: the element that stands at the address.
+
+    Raises:
+        InputError: see `refuse`; raised by the caller, who knows the models.
+    """
+    experts, points = tensor.prunes.shape
+    sources = np.empty((experts, 2), np.int64)
+    prunes = tensor.prunes.copy()
+    kept = np.zeros((experts, points), np.int64)
+    for t, source in enumerate(tensor.experts.values()):
+        sources[t] = source_block(tensor, source, start, count, str(t))
+        if survey.ascending:
+            pruned = scratch(f"pruned {t}", count)
+            kept[t, 0] = _prune_ranked(tensor, survey, source, t, start, count, pruned)
+            sources[t] = DELTA, pruned.ctypes.data - 4 * start
+            prunes[t] = PRUNED
+    thresholds, keeps, table = tensor.tables
+    counted = np.zeros((experts, points), np.int64)
+    failed = block.merge_block(
+        start,
+        count,
+        max(1, tensor.columns),
+        np.array([tensor.base.code, tensor.base.address, tensor.absolute], np.int64),
+        sources,
+        tensor.streams,
+        (thresholds, keeps, table, survey.factors),
+        (prunes, tensor.elects, tensor.means, tensor.lambdas, tensor.weights, survey.cuts, survey.ties[index].copy()),
+        (out_code, addresses, origin),
+        _kernel_scratch(tensor, experts, count),
+        counted,
+    )
+    if failed:
+        raise BadBlock(failed, start, count)
+    return kept if survey.ascending else counted
+
+
+def prune_block(tensor: Tensor, t: int, p: int, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Delta and pruned delta, not yet scaled, of expert t at point p, in arrays that the next call overwrites."""
+    source = list(tensor.experts.values())[t]
+    delta, pruned = scratch("one delta", count), scratch("one pruned", count)
+    thresholds, keeps, table = tensor.tables
+    streams, rank_streams, by_random = tensor.streams
+    one, one_float = np.zeros((1, 1), np.int64), np.ones((1, 1), np.float32)
+    failed = block.prune_block(
+        start,
+        count,
+        max(1, tensor.columns),
+        np.array([tensor.base.code, tensor.base.address, tensor.absolute], np.int64),
+        np.array([source_block(tensor, source, start, count, "one")], np.int64),
+        (streams[t : t + 1], rank_streams[t : t + 1], by_random),
+        (thresholds, keeps, table[t : t + 1, p : p + 1].copy(), one_float),
+        (
+            tensor.prunes[t : t + 1, p : p + 1].copy(),
+            one[0],
+            one[0],
+            one_float[0],
+            one_float,
+            one.astype(np.uint32),
+            one,
+        ),
+        _kernel_scratch(tensor, 1, count),
+        delta,
+        pruned,
+    )
+    if failed:
+        raise BadBlock(t + 1, start, count)
+    return delta, pruned
+
+
+def _kernel_scratch(tensor: Tensor, experts: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    group = min(int(block.group_size(max(1, tensor.columns), tensor.ranked)), max(count, 1))
+    group = max(group, 2 * tensor.columns) if tensor.ranked else group  # rows are ordered two at a time
+    return (
+        scratch(f"singles of {experts}", 2 * experts + 5, group),
+        scratch(f"words of {experts}", 2 * experts + 4, group + 2 * BLOCK, dtype=np.uint32),
+        scratch("counters", order.SCRATCH, dtype=np.uint32),
+    )
+
+
+class BadBlock(Exception):
+    """A block with NaN or Inf: in the delta of expert `failed` - 1, or in the result where `failed` is negative."""
+
+    def __init__(self, failed: int, start: int, count: int):
+        super().__init__(failed)
+        self.failed, self.start, self.count = failed, start, count
+
+
+def refuse(bad: BadBlock, tensor: Tensor, base: Model, experts: dict[str, Model], dtype: str) -> InputError:
+    """What is said of a bad block."""
+    if bad.failed < 0:
+        return overflows(tensor.name, dtype)
+    expert = list(experts)[bad.failed - 1]
+    values = np.empty(bad.count, np.float32)
+    load(tensor.base.code, tensor.base.address, bad.start, bad.count, values)
+    sound = tensor.absolute or bool(np.isfinite(values).all())
+    return not_finite(tensor.name, base, expert, experts[expert], sound)
+
+
+def _prune_ranked(
+    tensor: Tensor, survey: Survey, source: Source, t: int, start: int, count: int, pruned: np.ndarray
+) -> int:
+    """MAGPRUNE over the whole tensor, for the next block of it."""
+    values = scratch("values", count)
+    if not delta_block(tensor, source, start, count, values):
+        raise BadBlock(t + 1, start, count)
+    words = scratch("ranked words", count + 2 * BLOCK, dtype=np.uint32)
+    skipped = draw_words(tensor.streams[0][t], start, count, words)
+    options = tensor.options[t][0]
+    ascending, starts = survey.ascending[t, 0]
+    scaled = options.rescale == "per_parameter"  # type: ignore[attr-defined]
+    return whole.prune_ranked(
+        values,
+        count,
+        ascending,
+        starts,
+        options.drop_rate,
+        options.epsilon,
+        scaled,
+        words[skipped:],
+        pruned,  # type: ignore[attr-defined]
+    )

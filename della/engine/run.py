@@ -1,0 +1,214 @@
+"""The order of a merge: tensors in sequence, their blocks in threads, results handed on as they are whole.
+
+for done in merge(base, experts, [Policy(method)], seed=1, family=family, sink=MemorySink(["bfloat16"])):
+    done.name, done.arrays[0], done.kept
+"""
+
+import collections
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from della.checkpoint import Model
+from della.engine import blocks, survey
+from della.engine.added import add_rows
+from della.engine.blocks import BLOCK_ELEMENTS, BadBlock, Survey, block_ranges
+from della.engine.prepare import Tensor, prepare
+from della.engine.sinks import Sink
+from della.experts import Family
+from della.kernels.bits import CODES
+from della.methods import METHODS
+from della.policy import Policy
+
+AHEAD = 3  # tensors that are in work at once: one is finished, one is merged, one is surveyed
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What is the same for all tensors of a merge.
+
+    experts: in the order of their names.
+    policies: one per point of a sweep; all of one method.
+    dtype: of the output; None: the base's.
+    elements: of a block, about.
+    """
+
+    base: Model
+    experts: dict[str, Model]
+    policies: Sequence[Policy]
+    seed: int | None
+    family: Family
+    dtype: str | None = None
+    elements: int = BLOCK_ELEMENTS
+    progress: Progress = lambda elements: None
+
+    def dtype_of(self, name: str) -> str:
+        """Dtype of a tensor in the result."""
+        stored = self.base.headers[name].dtype
+        return stored if name in self.family.passed else self.dtype or stored
+
+
+@dataclass
+class Done:
+    """A finished tensor.
+
+    arrays: its values at each point, where the sink keeps them.
+    kept: int64 [expert, point]; None for a tensor that was copied from the base.
+    """
+
+    name: str
+    arrays: list[np.ndarray] = field(default_factory=list)
+    kept: np.ndarray | None = None
+
+
+def merge(job: Merge, names: Sequence[str], sink: Sink, threads: int | None = None) -> Iterator[Done]:
+    """Merges tensors, in the order given.
+
+    Args:
+        job: what is merged, and how.
+        names: of tensors, each in family.merged or family.passed.
+        sink: where the results go.
+        threads: None: one per core.
+
+    Raises:
+        InputError: a value is not finite, or there is no seed.
+    """
+    shared = _global_cuts(job)
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), "merge") as pool:
+        waiting: collections.deque[_Work] = collections.deque()
+        try:
+            for name in names:
+                waiting.append(_Work(job, name, sink, pool, shared.get(name)))
+                if len(waiting) >= AHEAD:
+                    waiting[1].submit_blocks()
+                    yield waiting.popleft().result()
+            while waiting:
+                if len(waiting) > 1:
+                    waiting[1].submit_blocks()
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Work:
+    """One tensor on its way: first its survey, then its blocks."""
+
+    def __init__(
+        self,
+        job: Merge,
+        name: str,
+        sink: Sink,
+        pool: ThreadPoolExecutor,
+        shared: dict[tuple[int, int], survey.Found] | None,
+    ):
+        self.job, self.name, self.pool, self.shared = job, name, pool, shared
+        shape = job.base.headers[name].shape
+        more = len(job.family.added.get(name, ()))
+        self.target = sink.open(name, (shape[0] + more, *shape[1:]) if more else shape, job.dtype_of(name))
+        self.futures: list[Future[np.ndarray | None]] = []
+        self.submitted = False
+        self.tensor: Tensor | None = None
+        if name in job.family.passed:
+            self.first: Future = pool.submit(self._copy)
+        elif needs_torch(job.policies, name, job.experts):
+            self.first = pool.submit(self._whole)
+        else:
+            self.tensor = prepare(name, job.base, job.experts, job.policies, job.seed)
+            self.ranges = block_ranges(self.tensor, job.elements)
+            self.first = pool.submit(survey.survey, self.tensor, self.ranges, shared)
+
+    def submit_blocks(self) -> None:
+        """Hands the blocks to the threads, once the survey is there."""
+        if self.submitted:
+            return
+        self.submitted = True
+        try:
+            found = self.first.result()
+        except BadBlock as bad:
+            assert self.tensor is not None
+            raise blocks.refuse(bad, self.tensor, self.job.base, self.job.experts, "") from None
+        if self.tensor is None:
+            self.futures = [self.first]
+        elif found.ascending:  # equal magnitudes are counted on from block to block
+            self.futures = [self.pool.submit(self._blocks_in_order, found)]
+        else:
+            self.futures = [self.pool.submit(self._block, found, index) for index in range(len(self.ranges))]
+
+    def result(self) -> Done:
+        """Waits for the blocks; raises what went wrong in any of them."""
+        self.submit_blocks()
+        try:
+            counts = [future.result() for future in self.futures]
+        except BadBlock as bad:
+            assert self.tensor is not None
+            dtype = self.job.dtype_of(self.name)
+            raise blocks.refuse(bad, self.tensor, self.job.base, self.job.experts, dtype) from None
+        if self.name in self.job.family.added:
+            add_rows(self.name, self.job.base, self.job.experts, self.job.family, self.target)
+        kept = None
+        if self.name in self.job.family.merged:
+            shape = (len(self.job.experts), len(self.job.policies))
+            kept = sum((count for count in counts if count is not None), np.zeros(shape, np.int64))
+        return Done(self.name, self.target.arrays, kept)
+
+    def _block(self, found: Survey, index: int) -> np.ndarray:
+        assert self.tensor is not None
+        start, count = self.ranges[index]
+        code = CODES[self.target.dtype]
+        addresses, origin = self.target.begin(start, count)
+        kept = blocks.merge_block(self.tensor, found, index, start, count, code, addresses, origin)
+        self.target.finish(start, count)
+        self.job.progress(count)
+        return kept
+
+    def _blocks_in_order(self, found: Survey) -> np.ndarray:
+        return np.sum([self._block(found, index) for index in range(len(self.ranges))], axis=0)
+
+    def _copy(self) -> None:
+        """A tensor that is not merged, as the base has it."""
+        for point in range(max(1, len(self.target.arrays))):
+            self.target.write(point, 0, np.ascontiguousarray(self.job.base.array(self.name)))
+        self.job.progress(self.job.base.headers[self.name].numel)
+
+    def _whole(self) -> np.ndarray:
+        """A tensor whose method, or combination of options, has no kernel."""
+        from della.engine.whole import merge_whole
+
+        kept = merge_whole(self.job, self.name, self.target)
+        self.job.progress(self.job.base.headers[self.name].numel)
+        return kept
+
+
+def needs_torch(policies: Sequence[Policy], name: str, experts: Mapping[str, Model]) -> bool:
+    """Whether a tensor is merged by `della.reference`, whole: its method has no kernel, or its options none together."""
+    for policy, expert in itertools.product(policies, experts):
+        options = policy.options(name, expert)
+        if METHODS[options.name].kernel is None:
+            return True
+        if getattr(options, "rank_over", "row") == "tensor" and (
+            options.rescale == "l1" or options.rank_by == "random" or len(policies) > 1  # type: ignore[attr-defined]
+        ):
+            return True
+    return False
+
+
+def _global_cuts(job: Merge) -> dict[str, dict[tuple[int, int], survey.Found]]:
+    """TIES over all deltas of an expert (trim_over=global): tensor -> (expert, point) -> its part of the cut."""
+    points = [p for p, policy in enumerate(job.policies) if getattr(policy.method, "trim_over", "tensor") == "global"]
+    if not points:
+        return {}
+    names = job.family.merged
+    tensors = [prepare(name, job.base, job.experts, job.policies, job.seed) for name in names]
+    ranged = [(tensor, block_ranges(tensor, job.elements)) for tensor in tensors]
+    cuts: dict[str, dict[tuple[int, int], survey.Found]] = {name: {} for name in names}
+    for t, p in itertools.product(range(len(job.experts)), points):
+        drop_rate: float = job.policies[p].method.drop_rate  # type: ignore[attr-defined]
+        for name, found in zip(names, survey.shared_cuts(ranged, t, drop_rate), strict=True):
+            cuts[name][t, p] = found
+    return cuts

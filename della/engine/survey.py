@@ -1,0 +1,187 @@
+"""What must be known of a whole delta before its first block is merged: TIES's cut, L1 norms, sorted magnitudes.
+
+Cuts are found by counting, over the blocks, magnitudes inside a range of bits: the range shrinks until a bin is one
+value wide. A sample guesses the first range; where it guesses wrong, the whole range is counted instead. The result is
+exact either way: `della.prune.find_cut` and `share_cut` define it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from della.counts import kept_count
+from della.engine.blocks import BadBlock, Survey, delta_block, prune_block, scratch
+from della.engine.prepare import Source, Tensor
+from della.kernels import block, passes, whole
+
+_BINS = 65536
+_ALL = 15  # bins of 2**15 cover the 31 bits of a magnitude
+_SAMPLES = 64  # of 1,024 elements each
+_SIGMAS = 4.0
+
+Deltas = Callable[[], Iterable[tuple[np.ndarray, int]]]
+
+
+class Found(NamedTuple):
+    """A cut: the bits of the smallest kept magnitude, how many equal ones are kept, and how many there are."""
+
+    bits: int
+    ties: int
+    equal: int
+
+
+def survey(tensor: Tensor, ranges: list[tuple[int, int]], shared: dict[tuple[int, int], Found] | None = None) -> Survey:
+    """Surveys one tensor.
+
+    Args:
+        ranges: its blocks.
+        shared: (expert, point) -> the tensor's part of a cut over the whole expert.
+
+    Raises:
+        BadBlock: a delta is not finite.
+    """
+    experts, points = tensor.prunes.shape
+    cuts = np.zeros((experts, points), np.uint32)
+    ties = [np.zeros((experts, points), np.int64) for _ in ranges]
+    factors = np.ones((experts, points), np.float32)
+    ascending: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+    for t, source in enumerate(tensor.experts.values()):
+        known: dict[float, Found] = {}
+        for p in range(points):
+            options: Any = tensor.options[t][p]
+            if tensor.prunes[t, p] == block.TOP_K and tensor.size:
+                found = shared[t, p] if shared else known.get(options.drop_rate)
+                found = found or tensor_cut(tensor, t, source, ranges, options.drop_rate)
+                known[options.drop_rate] = found
+                cuts[t, p] = _place_ties(tensor, t, p, source, ranges, found, ties)
+            elif getattr(options, "rescale", "") == "l1" and tensor.prunes[t, p] != block.KEEP_ALL:
+                factors[t, p] = _l1_factor(tensor, t, p, ranges)
+            elif tensor.whole(t, p) and tensor.prunes[t, p] == block.MAGPRUNE:
+                ascending[t, p] = _sorted(tensor, t, source, ranges)
+    return Survey(cuts, ties, factors, ascending)
+
+
+def deltas_of(
+    tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]]
+) -> Iterator[tuple[np.ndarray, int]]:
+    """The delta of expert t, block by block, in an array that the next block overwrites. Raises BadBlock."""
+    for start, count in ranges:
+        out = scratch("surveyed", count)
+        if not delta_block(tensor, source, start, count, out):
+            raise BadBlock(t + 1, start, count)
+        yield out, count
+
+
+def tensor_cut(tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]], drop_rate: float) -> Found:
+    """The cut of one delta."""
+    wanted = kept_count(tensor.size, drop_rate)
+    first = _guess(tensor, source, wanted)
+    return find_cut(lambda: deltas_of(tensor, t, source, ranges), wanted, *first)
+
+
+def find_cut(deltas: Deltas, wanted: int, low: int = 0, shift: int = _ALL) -> Found:
+    """The magnitude of which, with all larger ones, `wanted` can be had.
+
+    Args:
+        deltas: gives the blocks, the same at every call.
+        wanted: how many to keep, from 1 to all.
+        low, shift: first range: bins of 2**shift from `low` on.
+    """
+    bins = _BINS
+    while True:
+        histogram, above = np.zeros(bins, np.int64), 0
+        for values, count in deltas():
+            above += passes.count_range(values, count, np.uint32(low), np.uint32(shift), histogram)
+        from_top = above + np.cumsum(histogram[::-1])
+        if not above < wanted <= from_top[-1]:
+            low, shift, bins = 0, _ALL, _BINS  # the guess was wrong
+            continue
+        place = int(np.searchsorted(from_top, wanted))
+        chosen = bins - 1 - place
+        before = int(from_top[place - 1]) if place else above
+        low += chosen << shift
+        if shift == 0:
+            return Found(low, wanted - before, int(histogram[chosen]))
+        bins, shift = 1 << shift, 0
+
+
+def _guess(tensor: Tensor, source: Source, wanted: int) -> tuple[int, int]:
+    """A range of magnitude bits in which the cut very probably lies."""
+    rows = 1 if source.low_rank is None else tensor.columns
+    step = max(1, tensor.size // (_SAMPLES * rows)) * rows
+    if source.low_rank is not None or tensor.size < 16 * _SAMPLES * 1024:
+        return 0, _ALL
+    out = scratch("sampled", 1024)
+    parts = []
+    for start in range(0, tensor.size - 1024, step):
+        delta_block(tensor, source, start, 1024, out)
+        parts.append(out.view(np.uint32) & np.uint32(0x7FFFFFFF))
+    bits = np.sort(np.concatenate(parts))
+    share = 1 - wanted / tensor.size
+    spread = _SIGMAS * (share * (1 - share) * len(bits)) ** 0.5 + 8  # neighbours in a row are alike: allow for more
+    low = int(bits[max(0, int(share * len(bits) - 2 * spread))])
+    high = int(bits[min(len(bits) - 1, int(share * len(bits) + 2 * spread))]) + 1
+    return low, max(0, (high - low - 1).bit_length() - 16)
+
+
+def _place_ties(
+    tensor: Tensor, t: int, p: int, source: Source, ranges: list[tuple[int, int]], found: Found, ties: list[np.ndarray]
+) -> int:
+    """The bits that a kept magnitude exceeds; sets how many equal ones each block may keep."""
+    if found.ties == found.equal and found.bits > 0:
+        return found.bits - 1  # all of them: no need to count
+    left = found.ties
+    for index, (values, count) in enumerate(deltas_of(tensor, t, source, ranges)):
+        ties[index][t, p] = max(0, left)
+        left -= passes.count_equal(values, count, np.uint32(found.bits))
+    return found.bits
+
+
+def _l1_factor(tensor: Tensor, t: int, p: int, ranges: list[tuple[int, int]]) -> float:
+    """`della.prune._drop` with rescale=l1: what the kept deltas are multiplied by, so that the tensor keeps its norm."""
+    sums = [(np.zeros(passes.SUM_BLOCK), np.zeros(2)) for _ in range(2)]
+    for start, count in ranges:
+        delta, pruned = prune_block(tensor, t, p, start, count)
+        for values, (held, state) in zip((delta, pruned), sums, strict=True):
+            passes.add_norms(values, count, held, state)
+    before, after = (passes.finish_norm(held, state) for held, state in sums)
+    return float(np.float32(before / after)) if after > 0 else 1.0
+
+
+def _sorted(tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted magnitudes of a delta and where each upper half begins."""
+    magnitudes = np.empty(tensor.size, np.uint32)
+    at = 0
+    for values, count in deltas_of(tensor, t, source, ranges):
+        whole.magnitudes(values, count, magnitudes[at : at + count])
+        at += count
+    magnitudes.sort()
+    starts = np.empty(whole.BUCKETS + 1, np.int64)
+    whole.bucket_starts(magnitudes, starts)
+    return magnitudes, starts
+
+
+def shared_cuts(tensors: Iterable[tuple[Tensor, list[tuple[int, int]]]], t: int, drop_rate: float) -> Iterator[Found]:
+    """The part of each tensor in a cut over all of an expert's deltas (trim_over=global), in the given order."""
+    tensors = list(tensors)
+    sources = [list(tensor.experts.values())[t] for tensor, _ in tensors]
+
+    def deltas() -> Iterator[tuple[np.ndarray, int]]:
+        for (tensor, ranges), source in zip(tensors, sources, strict=True):
+            yield from deltas_of(tensor, t, source, ranges)
+
+    total = sum(tensor.size for tensor, _ in tensors)
+    found = find_cut(deltas, kept_count(total, drop_rate)) if total else Found(0, 0, 0)
+    left = found.ties
+    for (tensor, ranges), source in zip(tensors, sources, strict=True):
+        if found.ties == found.equal:
+            yield Found(found.bits, 1, 1)  # all equal ones are kept
+            continue
+        equal = sum(
+            passes.count_equal(values, count, np.uint32(found.bits))
+            for values, count in deltas_of(tensor, t, source, ranges)
+        )
+        ties = min(left, equal)
+        left -= ties
+        yield Found(found.bits, ties, equal)

@@ -1,0 +1,30 @@
+"""The CPU kernels, in numba: what `della.reference` says in torch, a block at a time and bit for bit the same.
+
+    bits      stored values <-> float32, at memory addresses
+    philox    random words
+    order     row ranks by counting
+    cuts      the cut of TIES and the exact L1 norm, in passes over blocks
+    block     delta, prune, elect and fuse of one block, for several points of a sweep at once
+
+No fused multiply-add, no reassociation (numba's defaults without fastmath), no global state. Compiled code is kept in
+the cache folder, under a name that changes with these sources: numba alone would miss a change in a called module.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numba
+
+from della.cache import cache_folder
+
+
+def _remember() -> None:
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    folder = cache_folder()
+    if folder is not None and "NUMBA_CACHE_DIR" not in os.environ:
+        numba.config.CACHE_DIR = str(folder / f"kernels-{digest}")
+
+
+_remember()

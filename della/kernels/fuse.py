@@ -1,0 +1,87 @@
+"""Elect and fuse, a chunk at a time in the first-level cache: della/elect.py and della/fuse.py define the result."""
+
+import numpy as np
+from numba import njit
+
+from della.kernels.bits import FLAGS
+from della.kernels.prune import KEEP_ALL
+
+CHUNK = 512  # elements
+
+_ONE = np.float32(1)
+_NOTHING = np.float32(0)
+
+
+@njit(**FLAGS)
+def fuse(n, p, prunes, elect, mean, weights, singles):
+    """Row 1: the fused delta."""
+    experts = prunes.shape[0]
+    total_weight = np.float32(0)
+    for t in range(experts):
+        total_weight += weights[t]
+    if abs(total_weight) < 1e-8:
+        total_weight = _ONE
+    for at in range(0, n, CHUNK):
+        size = min(CHUNK, n - at)
+        total = singles[1][at : at + size]
+        for i in range(size):
+            total[i] = _NOTHING
+        for t in range(experts):
+            source = singles[5 + t] if prunes[t, p] == KEEP_ALL else singles[5 + experts + t]
+            _accumulate(size, weights[t], source[at : at + size], total)
+        if elect:
+            _elected_sum(at, size, p, prunes, mean, weights, singles)
+        elif mean:
+            for i in range(size):
+                total[i] = total[i] / total_weight
+
+
+@njit(**FLAGS)
+def _accumulate(size, weight, delta, total):
+    if weight == _ONE:
+        for i in range(size):
+            total[i] = total[i] + delta[i]
+    else:
+        for i in range(size):
+            total[i] = total[i] + delta[i] * weight
+
+
+@njit(**FLAGS)
+def _elected_sum(at, size, p, prunes, mean, weights, singles):
+    """Turns row 1 from the sum whose sign elects into the sum, or mean, of the elected."""
+    experts = prunes.shape[0]
+    total = singles[1][at : at + size]
+    acc, divisor = singles[2][at : at + size], singles[3][at : at + size]
+    for i in range(size):
+        acc[i] = _NOTHING
+        divisor[i] = _NOTHING
+    for t in range(experts):
+        source = singles[5 + t] if prunes[t, p] == KEEP_ALL else singles[5 + experts + t]
+        _elect(size, weights[t], source[at : at + size], total, acc, divisor)
+    if mean:
+        for i in range(size):
+            total[i] = acc[i] / (divisor[i] if divisor[i] != _NOTHING else _ONE)
+    else:
+        for i in range(size):
+            total[i] = acc[i]
+
+
+@njit(**FLAGS)
+def _elect(size, weight, delta, total, acc, divisor):
+    for i in range(size):
+        value = delta[i] * weight
+        chosen = value > _NOTHING if total[i] >= _NOTHING else value < _NOTHING
+        acc[i] = acc[i] + (value if chosen else _NOTHING)
+        divisor[i] = divisor[i] + (weight if chosen else _NOTHING)
+
+
+@njit(**FLAGS)
+def add_to_base(n, lambda_, absolute, singles):
+    """Row 1: base + lambda * fused; lambda * fused where the experts are absolute."""
+    fused, base = singles[1], singles[0]
+    if absolute:
+        for i in range(n):
+            fused[i] = fused[i] * lambda_
+    else:
+        for i in range(n):
+            fused[i] = base[i] + fused[i] * lambda_

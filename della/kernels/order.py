@@ -1,0 +1,171 @@
+"""Row ranks in linear time: stable counting passes over the bits of the scores, two rows at a time.
+
+`della.prune.ranks` is the definition: rank 0 is the largest score, of equal scores the lower index comes first. Two
+passes sort by the upper 22 of 32 bits; what is then still out of order differs in the lower 10 bits alone, which is
+rare, and is moved by insertion. A row where that would take long, or with more than 65,536 elements, takes a third pass.
+
+Two rows are counted together, because a pass over one row waits for its own counters: equal digits in sequence (deltas
+of 16-bit weights have many) make each count depend on the one before.
+"""
+
+import numpy as np
+from numba import njit
+
+from della.kernels.bits import FLAGS
+
+DIGIT = 2048  # 11 bits
+SCRATCH = 4 * DIGIT
+SHORT = 65536  # an index fits into 16 bits
+TINY = 48  # up to here, clearing the counters would take longer than moving elements
+_HIGH = np.uint32(21)
+_MIDDLE = np.uint32(10)
+_MASK = np.uint32(DIGIT - 1)
+_HALF = np.uint32(16)
+_ONE = np.uint32(1)
+
+
+@njit(**FLAGS)
+def order_rows(scores, n, count, order, pairs, counters, spare):
+    """Indices of each row by falling score.
+
+    Args:
+        scores: uint32, count rows of n consecutive elements.
+        n, count: row length and number of rows.
+        order: uint32, same size: order[row, r] is the index within the row of the element with rank r.
+        pairs: uint32 [at least 2 n].
+        counters: uint32 [SCRATCH].
+        spare: uint32 [at least 2 n]; used by long rows alone.
+    """
+    if n <= TINY:
+        for row in range(count):
+            _move(scores[row * n : (row + 1) * n], n, order[row * n : (row + 1) * n])
+        return
+    for row in range(0, count, 2):
+        first = row * n
+        second = min(row + 1, count - 1) * n  # an odd last row is sorted twice, into the same place
+        if n > SHORT:
+            _third_pass(scores[first : first + n], n, order[first : first + n], pairs, counters, spare)
+            _third_pass(scores[second : second + n], n, order[second : second + n], pairs, counters, spare)
+            continue
+        _two_passes(scores, first, second, n, order, pairs, counters)
+        for start in (first, second):
+            if not _insert(scores[start : start + n], n, order[start : start + n]):
+                _third_pass(scores[start : start + n], n, order[start : start + n], pairs, counters, spare)
+
+
+@njit(**FLAGS)
+def _move(scores, n, order):
+    """Insertion sort of a short row."""
+    for i in range(n):
+        score = scores[i]
+        place = i
+        while place > 0 and scores[order[place - 1]] < score:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = i
+
+
+@njit(**FLAGS)
+def _two_passes(scores, first, second, n, order, pairs, counters):
+    low_a, low_b = counters[0:DIGIT], counters[DIGIT : 2 * DIGIT]
+    high_a, high_b = counters[2 * DIGIT : 3 * DIGIT], counters[3 * DIGIT : 4 * DIGIT]
+    a, b = scores[first : first + n], scores[second : second + n]
+    out_a, out_b = order[first : first + n], order[second : second + n]
+    pairs_a, pairs_b = pairs[0:n], pairs[n : 2 * n]
+    for d in range(4 * DIGIT):
+        counters[d] = np.uint32(0)
+    for i in range(n):
+        s, t = a[i], b[i]
+        low_a[(s >> _MIDDLE) & _MASK] += _ONE
+        low_b[(t >> _MIDDLE) & _MASK] += _ONE
+        high_a[s >> _HIGH] += _ONE
+        high_b[t >> _HIGH] += _ONE
+    _starts(low_a, low_b, high_a, high_b)
+    for i in range(n):
+        s, t = a[i], b[i]
+        d, e = (s >> _MIDDLE) & _MASK, (t >> _MIDDLE) & _MASK
+        p, q = low_a[d], low_b[e]
+        low_a[d] = p + _ONE
+        low_b[e] = q + _ONE
+        pairs_a[p] = (s >> _HIGH) << _HALF | np.uint32(i)
+        pairs_b[q] = (t >> _HIGH) << _HALF | np.uint32(i)
+    for i in range(n):
+        s, t = pairs_a[i], pairs_b[i]
+        d, e = s >> _HALF, t >> _HALF
+        p, q = high_a[d], high_b[e]
+        high_a[d] = p + _ONE
+        high_b[e] = q + _ONE
+        out_a[p] = s & np.uint32(0xFFFF)
+        out_b[q] = t & np.uint32(0xFFFF)
+
+
+@njit(**FLAGS)
+def _starts(low_a, low_b, high_a, high_b):
+    """Counts into the places where each digit begins, the largest digit first."""
+    w = x = y = z = np.uint32(0)
+    for d in range(DIGIT - 1, -1, -1):
+        c, low_a[d] = low_a[d], w
+        w += c
+        c, low_b[d] = low_b[d], x
+        x += c
+        c, high_a[d] = high_a[d], y
+        y += c
+        c, high_b[d] = high_b[d], z
+        z += c
+
+
+@njit(**FLAGS)
+def _insert(scores, n, order):
+    """Puts in order what the upper bits left; False when that would take too long."""
+    moves = 0
+    before = np.uint32(0xFFFFFFFF)
+    for r in range(n):
+        index = order[r]
+        score = scores[index]
+        if score <= before:
+            before = score
+            continue
+        place = r
+        while place > 0 and scores[order[place - 1]] < score:
+            order[place] = order[place - 1]
+            place -= 1
+            moves += 1
+        order[place] = index
+        before = scores[order[r]]
+        if moves > 4 * n:
+            return False
+    return True
+
+
+@njit(**FLAGS)
+def _third_pass(scores, n, order, pairs, counters, spare):
+    """All 32 bits in three stable passes."""
+    for d in range(3 * DIGIT):
+        counters[d] = np.uint32(0)
+    for i in range(n):
+        s = scores[i]
+        counters[s & np.uint32(1023)] += _ONE
+        counters[DIGIT + ((s >> _MIDDLE) & _MASK)] += _ONE
+        counters[2 * DIGIT + (s >> _HIGH)] += _ONE
+    for part in range(3):
+        total = np.uint32(0)
+        for d in range((part + 1) * DIGIT - 1, part * DIGIT - 1, -1):
+            c, counters[d] = counters[d], total
+            total += c
+    for i in range(n):
+        d = scores[i] & np.uint32(1023)
+        p = counters[d]
+        counters[d] = p + _ONE
+        pairs[p] = i
+    for i in range(n):
+        index = pairs[i]
+        d = DIGIT + ((scores[index] >> _MIDDLE) & _MASK)
+        p = counters[d]
+        counters[d] = p + _ONE
+        spare[p] = index
+    for i in range(n):
+        index = spare[i]
+        d = 2 * DIGIT + (scores[index] >> _HIGH)
+        p = counters[d]
+        counters[d] = p + _ONE
+        order[p] = index

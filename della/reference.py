@@ -1,0 +1,121 @@
+"""The merge in plain torch, whole tensors at a time: what the CPU engine is equal to bit for bit, and the GPU path.
+
+    for merged in merge_reference(base, experts, Policy(method), seed=1, family=family, device="cuda"):
+        ...
+
+It reads like arXiv 2406.11617, section 2: delta, prune, elect, fuse, base + lambda * delta.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from della.checkpoint import Model
+from della.delta import compute_delta, is_finite
+from della.elect import elect
+from della.experts import Family
+from della.fuse import add_to_base, fuse
+from della.methods import METHODS, Site
+from della.policy import Policy
+from della.prune import Cut
+from della.refusals import not_finite, overflows
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The tensors of one merge, on one device.
+
+    experts: in the order of their names.
+    device: where the arithmetic is done; results are moved to the CPU.
+    """
+
+    base: Model
+    experts: Mapping[str, Model]
+    device: str = "cpu"
+
+    def theta(self, name: str) -> Tensor:
+        """The base's tensor."""
+        return self.base.tensor(name).to(self.device)
+
+    def delta(self, name: str, expert: str, theta: Tensor, absolute: bool) -> Tensor:
+        """delta_t of a tensor, float32; the expert's values themselves for a method that is absolute.
+
+        Raises:
+            InputError: it is not finite.
+        """
+        model = self.experts[expert]
+        low_rank = getattr(model, "low_rank", {}).get(name)
+        if low_rank is not None:
+            delta = low_rank.tensor(self.device).view(theta.shape)
+        elif name not in model.headers:
+            delta = torch.zeros_like(theta, dtype=torch.float32)
+        else:
+            theta_t = model.tensor(name).to(self.device)
+            theta_t = theta_t[: theta.shape[0]] if theta_t.shape != theta.shape else theta_t
+            delta = theta_t.to(torch.float32) if absolute else compute_delta(theta, theta_t)
+        if not is_finite(delta):
+            raise not_finite(name, self.base, expert, model, is_finite(theta))
+        return delta
+
+
+def merge_reference(
+    base: Model,
+    experts: Mapping[str, Model],
+    policy: Policy,
+    seed: int | None,
+    family: Family,
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
+) -> Iterator[tuple[str, Tensor, dict[str, int]]]:
+    """Every merged tensor, in the order of the names: name, values on the CPU, how many deltas each expert kept."""
+    source = Reference(base, {name: experts[name] for name in sorted(experts)}, device)
+    row = METHODS[policy.method.name]
+
+    def deltas_of(expert: str) -> Iterator[Tensor]:
+        return (source.delta(name, expert, source.theta(name), row.absolute) for name in family.merged)
+
+    cuts = {expert: row.survey(partial(deltas_of, expert), policy.method) for expert in source.experts}
+    for name in family.merged:
+        found = {expert: next(cut) for expert, cut in cuts.items()}
+        yield name, *merge_tensor(source, name, policy, seed, dtype, found.get)
+
+
+def merge_tensor(
+    source: Reference,
+    name: str,
+    policy: Policy,
+    seed: int | None,
+    dtype: torch.dtype | None = None,
+    cut: Callable[[str], Cut | None] = lambda expert: None,
+) -> tuple[Tensor, dict[str, int]]:
+    """One tensor: theta_m = theta + lambda * fuse(elect(prune(delta_t))).
+
+    Args:
+        cut: expert -> what the method's survey found for this tensor.
+
+    Raises:
+        InputError: an input or the result is not finite.
+    """
+    row = METHODS[policy.method.name]
+    theta = source.theta(name)
+    options = {expert: policy.options(name, expert) for expert in source.experts}
+    pruned = {
+        expert: row.prune(
+            source.delta(name, expert, theta, row.absolute), options[expert], Site(seed, expert, name, cut(expert))
+        )
+        for expert in source.experts
+    }
+    weights = [policy.weight(name, expert) for expert in source.experts]
+    deltas = [part.delta * weight for part, weight in zip(pruned.values(), weights, strict=True)]
+    common = next(iter(options.values()))
+    fused = fuse(deltas, elect(deltas) if common.elect else None, common.fuse, weights)
+    if row.factor:
+        fused = fused * row.factor(deltas)
+    start = torch.zeros_like(theta) if row.absolute else theta
+    merged = add_to_base(start, fused, common.lambda_, dtype or theta.dtype)
+    if not is_finite(merged):
+        raise overflows(name, str(merged.dtype).removeprefix("torch."))
+    return merged.cpu(), {expert: part.kept for expert, part in pruned.items()}
