@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from della.card import write_card
-from della.checkpoint import MODEL_FILES, Checkpoint, Model
+from della.checkpoint import MODEL_FILES, Checkpoint, MemoryCheckpoint, Model
 from della.engine.blocks import BLOCK_ELEMENTS
 from della.engine.run import Done, Merge, merge
 from della.engine.sinks import MemorySink
