@@ -162,9 +162,8 @@ def _packed(model: Model, who: str) -> list[str]:
 def _mismatches(ours: Mapping[str, Header], who: str, model: Model, vocab: str) -> list[str]:
     """One sentence per kind of mismatch between the base's headers and an expert's tensors."""
     adapter = hasattr(model, "low_rank")
-    shapes = {name: header.shape for name, header in model.headers.items() if not _is_constant(name, header)}
-    shapes |= {name: factors.shape for name, factors in getattr(model, "low_rank", {}).items()}
-    extra = {name: shape for name, shape in shapes.items() if name not in ours}
+    extra = {name: h.shape for name, h in model.headers.items() if name not in ours and not _is_constant(name, h)}
+    extra |= {name: () for name in getattr(model, "low_rank", ()) if name not in ours}
     missing = {n: h.shape for n, h in ours.items() if n not in model.headers and not _is_constant(n, h) and not adapter}
     problems = []
     for name in _outputs(extra) if not _outputs(ours) else []:

@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from della.checkpoint import MemoryCheckpoint
 from della.errors import InputError
 from della.experts import check_family, find_problems
+from della.merge import merge_tensors
+from della.methods import make_method
 from della.vocabulary import read_vocabulary, unite
 from tests.della.token_folders import EMBED, FIVE, HEAD, save_model, save_tokenizer
 
@@ -101,3 +104,22 @@ def test_a_unigram_tokenizer_is_read_too(tmp_path):
     content["model"] = {"type": "Unigram", "vocab": [["a", -1.0], ["b", -2.0]]}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     assert read_vocabulary(tmp_path).tokens == {0: "a", 1: "b", 4: "</s>"}
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("method", [make_method("average"), make_method("della", drop_rate=0.5, epsilon=0.2)])
+def test_a_new_token_s_row_is_the_mean_of_the_rows_that_were_trained_for_it(tmp_path, method, dtype):
+    """<x> is lm's row 6 as it is; [PAD] the mean of lm's row 5 and math's row 6, none of them pruned; <y> math's row 5.
+    Row 5 of the base is padding: it is merged as any other, and no token stands for it."""
+    base = save_model(tmp_path / "base", 6, tied=False)
+    lm = save_model(tmp_path / "lm", 7, tied=False, added={**FIVE, "[PAD]": 5, "<x>": 6})
+    math = save_model(tmp_path / "math", 7, tied=False, added={**FIVE, "<y>": 5, "[PAD]": 6})
+    merged = {m.name: m.tensor for m in merge_tensors(base, {"lm": lm, "math": math}, method, 1, dtype, "union")}
+    for name in (EMBED, HEAD):
+        ours, theirs = lm.tensor(name), math.tensor(name)
+        expected = torch.stack([(ours[5] + theirs[6]) / 2, ours[6], theirs[5]])
+        assert merged[name].shape == (9, 2)
+        assert torch.equal(merged[name][6:], expected.to(merged[name].dtype))
+        if method.name == "average":
+            mean = base.tensor(name) + ((ours[:6] - base.tensor(name)) + (theirs[:6] - base.tensor(name))) / 2
+            assert torch.equal(merged[name][:6], mean.to(merged[name].dtype))
