@@ -55,7 +55,7 @@ def exact_recipes(root):
         "lm": {"weight": 0.8, "density": [0.07, 1.1]},
         "math": {"weight": 1, "density": 0.58},
     }
-    crumbs = {name: own | {"density": 0.29, "gamma": 0.07} for name, own in gradients.items()}
+    crumbs = {name: own | {"density": 0.57, "gamma": 0.29} for name, own in gradients.items()}
     beside = recipe(root, "linear", {"weight": 2}, **gradients) | {"base_model": str(root / "base")}
     return {
         "linear": recipe(root, "linear", {"normalize": False}, **weights),
