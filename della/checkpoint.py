@@ -137,6 +137,8 @@ class Checkpoint:
         self.label = str(folder)
         if not self.folder.is_dir():
             raise InputError(f"{folder}: no such folder; write the path of a folder with a config.json and safetensors")
+        if present_files(self.folder, [ADAPTER]) and not present_files(self.folder, ["config.json", *WEIGHTS]):
+            raise InputError(f"{folder}: holds an adapter, not a model; name it as an expert, and its base as the base")
         self.config = read_json(self.folder / "config.json")
         self.headers: dict[str, Header] = {}
         self._file_of: dict[str, str] = {}
