@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from della.checkpoint import MemoryCheckpoint
 from della.errors import InputError
 from della.experts import check_family, find_problems
+from della.lora import Adapter
 from della.merge import merge_tensors
 from della.methods import make_method
 from della.vocabulary import read_vocabulary, unite
@@ -123,3 +125,18 @@ def test_a_new_token_s_row_is_the_mean_of_the_rows_that_were_trained_for_it(tmp_
         if method.name == "average":
             mean = base.tensor(name) + ((ours[:6] - base.tensor(name)) + (theirs[:6] - base.tensor(name))) / 2
             assert torch.equal(merged[name][:6], mean.to(merged[name].dtype))
+
+
+def test_an_adapter_that_holds_its_embeddings_in_full_adds_its_tokens(tmp_path):
+    """One that holds no row of tokens adds none, and needs no tokenizer."""
+    base = save_model(tmp_path / "base")
+    settings = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": [], "modules_to_save": ["embed_tokens"]}
+    for name, key, rows in (("lm", EMBED, 6), ("math", "model.norm.weight", 2)):
+        folder = save_tokenizer(tmp_path / name, added={**FIVE, "<x>": 5}) if name == "lm" else tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "adapter_config.json").write_text(json.dumps(settings))
+        tensors = {f"base_model.model.{key}": np.ones((rows, 2), np.float32)}
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    experts = {name: Adapter(tmp_path / name, base) for name in ("lm", "math")}
+    assert contents(unite(base, experts)) == [("<x>", (("lm", 5),))]
+    assert check_family(base, {"lm": experts["lm"]}, "union").added == {EMBED: ((("lm", 5),),)}
