@@ -13,8 +13,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from della.errors import InputError
-from della.merge import merge_to_folder
 from della.methods import METHODS
+from della.output import merge_to_folder
 from scripts.door import door
 from scripts.family import open_family
 from scripts.schema import MergeConfig

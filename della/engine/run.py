@@ -37,6 +37,8 @@ class Merge:
     policies: one per point of a sweep; all of one method.
     dtype: of the output; None: the base's.
     elements: of a block, about.
+    device: "cpu", or "cuda": whole tensors by `della.reference`.
+    progress: called with a number of elements that are merged, from any thread.
     """
 
     base: Model
@@ -46,6 +48,7 @@ class Merge:
     family: Family
     dtype: str | None = None
     elements: int = BLOCK_ELEMENTS
+    device: str = "cpu"
     progress: Progress = lambda elements: None
 
     def dtype_of(self, name: str) -> str:
@@ -116,7 +119,7 @@ class _Work:
         self.tensor: Tensor | None = None
         if name in job.family.passed:
             self.first: Future = pool.submit(self._copy)
-        elif needs_torch(job.policies, name, job.experts):
+        elif job.device != "cpu" or needs_torch(job.policies, name, job.experts):
             self.first = pool.submit(self._whole)
         else:
             self.tensor = prepare(name, job.base, job.experts, job.policies, job.seed)
@@ -180,7 +183,7 @@ class _Work:
         """A tensor whose method, or combination of options, has no kernel."""
         from della.engine.whole import merge_whole
 
-        kept = merge_whole(self.job, self.name, self.target)
+        kept = merge_whole(self.job, self.name, self.target, self.shared or {})
         self.job.progress(self.job.base.headers[self.name].numel)
         return kept
 

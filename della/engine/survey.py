@@ -6,7 +6,7 @@ exact either way: `della.prune.find_cut` and `share_cut` define it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from della.counts import kept_count
 from della.engine.blocks import BadBlock, Survey, delta_block, prune_block, scratch
 from della.engine.prepare import Source, Tensor
 from della.kernels import block, passes, whole
+
+if TYPE_CHECKING:
+    from della.prune import Cut
 
 _BINS = 65536
 _ALL = 15  # bins of 2**15 cover the 31 bits of a magnitude
@@ -29,6 +32,13 @@ class Found(NamedTuple):
     bits: int
     ties: int
     equal: int
+
+    @property
+    def cut(self) -> "Cut":
+        """As `della.prune.top_k` takes it."""
+        from della.prune import MAX_ROW, Cut
+
+        return Cut(self.bits, MAX_ROW if self.ties == self.equal else self.ties)
 
 
 def survey(tensor: Tensor, ranges: list[tuple[int, int]], shared: dict[tuple[int, int], Found] | None = None) -> Survey:

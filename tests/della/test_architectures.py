@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file
 
 from della.checkpoint import Checkpoint
-from della.merge import merge_to_folder
 from della.methods import make_method
+from della.output import merge_to_folder
 from tests.della.architectures import ARCHITECTURES, OLD, open_model, save
 
 TIED = {"llama_tied_with_biases", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gpt2", "gemma3_with_images"}

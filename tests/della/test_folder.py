@@ -9,8 +9,9 @@ import torch
 
 from della.checkpoint import INDEX, SINGLE, Checkpoint
 from della.errors import InputError
-from della.merge import merge_tensors, merge_to_folder
+from della.merge import merge_tensors
 from della.methods import make_method
+from della.output import merge_to_folder
 from tests.della.models import save_llama
 
 
