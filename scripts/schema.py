@@ -15,27 +15,10 @@ from della.errors import InputError
 from della.methods import METHODS
 from eval.engines.settings import ENGINES, read_settings
 from eval.tasks.prompts import FAMILIES
+from scripts.fields import Paths, at_least, one_of, option
+from scripts.timing.settings import BenchConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-
-
-def option(default: Any, text: str) -> Any:
-    """A dataclass field with its help text; a list or dict default is copied for every instance."""
-    if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
-
-
-def one_of(where: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises InputError unless value is one of choices."""
-    if value not in (*choices, MISSING):
-        raise InputError(f"{where}={value}: write one of {', '.join(choices)}")
-
-
-def at_least(where: str, value: int | None, least: int) -> None:
-    """Raises InputError for a number below `least`; None is no number."""
-    if value is not None and value < least:
-        raise InputError(f"{where}={value}: write a whole number from {least}")
 
 
 @dataclass
@@ -146,12 +129,6 @@ class Sweep:
 
 
 @dataclass
-class Paths:
-    work: str = option(".work", "everything that can be made again: experts, records, caches")
-    results: str = option("results", "tables, figures and compact records")
-
-
-@dataclass
 class RunConfig:
     """One run, or a sweep of runs (`python -m scripts.run`)."""
 
@@ -241,17 +218,6 @@ class ExpertsConfig:
     experts: Experts = field(default_factory=Experts)
     paths: Paths = field(default_factory=Paths)
     seeds: list[int] = option([], "training seeds to make, one family each; empty: experts.seed alone")
-
-
-@dataclass
-class BenchConfig:
-    """Merging, ours beside mergekit, timed (`python -m scripts.bench`)."""
-
-    width: int = option(256, "hidden size of the random Llama, a multiple of 64")
-    layers: int = option(4, "its layers")
-    rounds: int = option(3, "measured rounds, after one that warms up")
-    work: str = option(".work", "where models and merges are written")
-    results: str = option("results", "where the table is recorded, as bench.txt")
 
 
 ROOTS = {

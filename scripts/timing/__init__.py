@@ -1,0 +1,1 @@
+"""What `python -m scripts.bench` is made of: models, commands, measurements, table and figures."""
