@@ -3,10 +3,15 @@
 import json
 
 import pytest
+import torch
 
+from della.checkpoint import Checkpoint
 from della.experts import check_family
+from della.methods import make_method
+from della.output import merge_to_folder
 from della.tokenizer import copy_tokenizer, find_tokenizer_problems, tokenizer_files, write_union_tokenizer
-from tests.della.token_folders import EMBED, FIVE, WORDS, entry, save_model, save_tokenizer
+from tests.della.architectures import SMALL
+from tests.della.token_folders import EMBED, FIVE, HEAD, WORDS, entry, save_model, save_tokenizer
 
 
 def opened(folder):
@@ -138,3 +143,34 @@ def test_the_united_tokenizer_opens_with_each_token_at_its_row(tmp_path, kind, s
         assert json.loads((out / "special_tokens_map.json").read_text())["additional_special_tokens"] == ["<x>"]
         decoder = json.loads((out / "tokenizer_config.json").read_text())["added_tokens_decoder"]
         assert decoder["6"] == entry("<t>", special=False, lstrip=True)
+
+
+def save_grown(folder, rows, tied, **tokenizer):
+    """A pico Llama with this many rows, and its tokenizer."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {**SMALL, "vocab_size": rows, "bos_token_id": 4, "eos_token_id": 4}
+    LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=tied)).save_pretrained(folder)
+    save_tokenizer(folder, **tokenizer)
+    return Checkpoint(folder)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_merged_folder_has_one_token_per_row_and_each_row_is_its_token_s(tmp_path, tied):
+    """The base's rows are padded to 8. <x> is lm's row 5, <y> math's row 5: rows 8 and 9, with both output rows."""
+    from transformers import AutoModelForCausalLM
+
+    base = save_grown(tmp_path / "base", 8, tied)
+    lm = save_grown(tmp_path / "lm", 8, tied, added={**FIVE, "<x>": 5})
+    math = save_grown(tmp_path / "math", 9, tied, added={**FIVE, "<y>": 5})
+    merge_to_folder(base, {"lm": lm, "math": math}, make_method("average"), None, tmp_path / "out", vocab="union")
+    model, said = AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not said["missing_keys"]
+    assert not said["unexpected_keys"]
+    tokenizer = opened(tmp_path / "out")
+    layers = {EMBED: model.get_input_embeddings().weight, HEAD: model.get_output_embeddings().weight}
+    assert len(tokenizer) == len(layers[EMBED]) == model.config.vocab_size == 10
+    for token, expert in (("<x>", lm), ("<y>", math)):
+        for name, layer in layers.items():
+            row = layer[tokenizer.convert_tokens_to_ids(token)]
+            assert torch.equal(row, expert.tensor(EMBED if tied else name)[5])
