@@ -60,3 +60,20 @@ def save_family(root: Path, layers: int = 4) -> Path:
 def models(root: Path, **parameters: dict[str, Any]) -> list[dict[str, Any]]:
     """The `models` of a recipe: one entry for each expert, with its parameters."""
     return [{"model": str(root / name), "parameters": parameters.get(name, {})} for name in EXPERTS]
+
+
+def save_adapter(folder: Path, base: Path, rank: int = 4) -> Path:
+    """A LoRA adapter of the base's attention and of one matrix of its MLP, as PEFT saves it; scaling 8 / rank."""
+    targets = ["q_proj", "v_proj", "down_proj"]
+    generator = torch.Generator().manual_seed(1)
+    factors = {}
+    for name, tensor in load_file(base / "model.safetensors").items():
+        if any(target in name for target in targets):
+            stem, (rows, columns) = f"base_model.model.{name.removesuffix('.weight')}", tensor.shape
+            factors[f"{stem}.lora_A.weight"] = 0.1 * torch.randn(rank, columns, generator=generator)
+            factors[f"{stem}.lora_B.weight"] = 0.1 * torch.randn(rows, rank, generator=generator)
+    folder.mkdir()
+    save_file(factors, folder / "adapter_model.safetensors")
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 8, "target_modules": targets}
+    (folder / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": str(base)}))
+    return folder

@@ -22,7 +22,9 @@ from mergekit.options import MergeOptions
 from mergekit.plan import MergePlanner
 from safetensors.torch import load_file, save_file
 
-OPTIONS = MergeOptions(write_model_card=False, quiet=True, copy_tokenizer=False, device="cpu")
+OPTIONS = MergeOptions(
+    write_model_card=False, quiet=True, copy_tokenizer=False, device="cpu", lora_merge_cache="models_with_adapters"
+)
 
 
 def values(recipe: dict) -> dict:

@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from della.checkpoint import Checkpoint
+from della.lora import open_expert
 from della.merge import merge_tensors
 from della.mergekit import read_mergekit
 from della.methods import METHODS, Site, make_method
 from della.prune import drop_probabilities, magnitude_bits, ranks
-from tests.della.mergekit_env import EXPERTS, ask_mergekit, models, save_family
+from tests.della.mergekit_env import EXPERTS, ask_mergekit, models, save_adapter, save_family
 from tests.della.mergekit_files import write_yaml
 
 SEED = 3
@@ -70,7 +71,12 @@ def exact_recipes(root):
         "breadcrumbs": recipe(root, "breadcrumbs", {"normalize": True}, **crumbs),
         "breadcrumbs_ties": recipe(root, "breadcrumbs_ties", {"lambda": 1.1}, **crumbs),
         "model_stock": recipe(root, "model_stock", {}),
+        "an adapter": with_adapter(recipe(root, "ties", {"weight": 0.6, "density": 0.7}), root),
     }
+
+
+def with_adapter(recipe, root):
+    return recipe | {"models": [*recipe["models"], {"model": f"{root / 'base'}+{root / 'adapter'}"}]}
 
 
 def random_recipes(root):
@@ -99,7 +105,9 @@ ANYWHERE = Path("models")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return save_family(tmp_path_factory.mktemp("parity"))
+    root = save_family(tmp_path_factory.mktemp("parity"))
+    save_adapter(root / "adapter", root / "base")
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +159,8 @@ def compare(base, experts, method, folder):
 
 def compare_file(root, name, content, folder):
     recipe = read(root, name, content)
-    experts = {name: Checkpoint(path) for name, path in recipe.models.items()}
-    compare(Checkpoint(recipe.base), experts, recipe.policy, folder / name)
+    base = Checkpoint(recipe.base)
+    compare(base, {name: open_expert(path, base) for name, path in recipe.models.items()}, recipe.policy, folder / name)
 
 
 @pytest.mark.parametrize("name", METHOD_CASES)
