@@ -1,6 +1,6 @@
 """Where results that are worth keeping between commands are kept: file hashes and compiled kernels.
 
-DELLA_CACHE names the folder; by default it is `della` in XDG_CACHE_HOME, which is ~/.cache. It may be removed at any time.
+DELLA_CACHE names the folder; by default it is `della` in XDG_CACHE_HOME, or in ~/.cache. It may be removed any time.
 """
 
 import os

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from della.checkpoint import Model
-from della.engine.blocks import BLOCK_ELEMENTS
-from della.engine.run import Done, Merge, merge
+from della.engine.job import BLOCK_ELEMENTS, Merge
+from della.engine.run import Done, merge
 from della.engine.sinks import MemorySink
 from della.errors import InputError
 from della.experts import check_family

@@ -20,7 +20,8 @@ from typing import Any
 
 from della.card import write_card
 from della.checkpoint import Checkpoint, Header
-from della.engine.run import Done, Merge, merge
+from della.engine.job import Merge
+from della.engine.run import Done, merge
 from della.engine.sinks import FileSink
 from della.errors import InputError
 from della.folder import MAX_SHARD_BYTES, refuse_occupied, staged, write_json
@@ -82,7 +83,7 @@ def merge_to_folder(
         if staging.resumed:
             told(f"going on with a merge that was stopped: {staging.resumed} of {len(shards)} shards are whole")
         kept = _write_shards(job, shards, staging, threads, device, progress)
-        _write_files(staging, base, experts, job, tokenizer)
+        _write_files(staging, base, experts, job, vocab, tokenizer)
         facts = _facts(base, experts, policy, seed, config or {}, tokenizer) | _drop_rates(job, kept)
         write_json(staging.place("merge.json"), facts)
         write_card(staging.place("README.md"), facts)
@@ -158,13 +159,13 @@ def _stamp(file: Path) -> list[Any]:
     return [os.path.realpath(file), stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
-def _write_files(staging: Staging, base: Checkpoint, experts: Experts, job: Merge, tokenizer: str) -> None:
+def _write_files(staging: Staging, base: Checkpoint, experts: Experts, job: Merge, vocab: str, tokenizer: str) -> None:
     """Config and tokenizer, beside the merged weights."""
     for file in CONFIG_FILES:
         if (base.folder / file).is_file():
             shutil.copyfile(base.folder / file, staging.place(file))
     changed: dict[str, Any] = {}
-    if job.family.added:
+    if vocab == "union":
         changed["vocab_size"] = write_union_tokenizer(staging.folder, base, experts, tokenizer)
     else:
         copy_tokenizer(base.folder if tokenizer == "base" else experts[tokenizer].folder, staging.folder)
@@ -177,11 +178,11 @@ def _write_files(staging: Staging, base: Checkpoint, experts: Experts, job: Merg
 
 
 def _nested(config: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with keys changed wherever it has them; at the top where it has them nowhere."""
-    inner = {key: value for key, value in config.items() if isinstance(value, dict) and key.endswith("_config")}
-    held = {key: _nested(value, {k: v for k, v in changed.items() if k in value}) for key, value in inner.items()}
-    top = {k: v for k, v in changed.items() if k in config or not any(k in value for value in inner.values())}
-    return {**config, **held, **top}
+    """The config with keys changed at the top, or where its text_config has them (models that also see images)."""
+    text = config.get("text_config")
+    inner = {key: value for key, value in changed.items() if isinstance(text, dict) and key in text}
+    top = {key: value for key, value in changed.items() if key in config or key not in inner}
+    return {**config, **top, **({"text_config": {**text, **inner}} if isinstance(text, dict) else {})}
 
 
 def _facts(

@@ -12,20 +12,24 @@ left out. Reads at most a few million values of each model (della/sample.py) and
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from della.checkpoint import Checkpoint, Model
 from della.errors import InputError
 from della.experts import Family, check_family, find_problems
+from della.folder import refuse_occupied
 from della.headers import FLOATS
 from della.lineage import adapter_warnings, examine
+from della.lora import open_expert
 from della.options import Options
 from della.pace import measure_pace
 from della.plan_facts import DTYPES, counted, lineage_facts, memory_bound, model_facts, weight_files, written_bytes
 from della.plan_text import size, write_plan
 from della.policy import Policy
 from della.room import available_memory, existing_parent, free_disk, uncached
+from della.tokenizer import find_tokenizer_problems
 
 FLOAT16_MAX = 65504.0
 
@@ -61,6 +65,7 @@ def make_plan(
     seed: int | None = None,
     dtype: str | None = None,
     vocab: str = "error",
+    tokenizer: str = "base",
     out: Path | str | None = None,
     threads: int | None = None,
     timed: bool = False,
@@ -72,14 +77,18 @@ def make_plan(
         base: folder of the base; None where it was not named, which is then one of the known problems.
         experts: name -> folder, of a model or an adapter.
         method: how they would be merged; None where the options of the method are a known problem.
-        seed, dtype, vocab, out, threads: as `della.merge.merge_to_folder` takes them; without out no disk is checked.
+        seed, dtype, vocab, tokenizer, out, threads: as `merge_to_folder` takes them; without out no disk is
+            checked.
         timed: also measure how long it takes, which itself takes a second.
         known: problems found before, told with the others.
     """
     survey = _Survey(known)
     policy = Policy.of(method) if method is not None else None
-    ours = survey.open("the base", base) if base else None
-    models = {name: survey.open(f"expert {name}", path) for name, path in sorted(experts.items())}
+    ours = survey.open("the base", "base", lambda: Checkpoint(base)) if base else None
+    models = {
+        name: survey.open(f"expert {name}", name, partial(open_expert, path, ours))
+        for name, path in sorted(experts.items())
+    }
     opened = {name: model for name, model in models.items() if model is not None}
     survey.check_arguments(policy, seed, dtype)
     if not experts:
@@ -88,10 +97,11 @@ def make_plan(
         survey.check_out(out)
         return survey.plan()
     family = survey.match(ours, opened, vocab)
+    survey.problems += find_tokenizer_problems(tokenizer, ours, opened, vocab) if len(opened) == len(models) else []
     survey.check_policy(policy, ours, family, opened)
     survey.compare(ours, opened, family, policy, dtype)
     survey.check_out(out, written_bytes(ours, family, dtype))
-    survey.check_memory(memory_bound(ours, family, policy, threads or len(os.sched_getaffinity(0))))
+    survey.check_memory(memory_bound(ours, family, policy, opened, threads or len(os.sched_getaffinity(0))))
     survey.facts["uncached"] = uncached(file for model in (ours, *opened.values()) for file in weight_files(model))
     if timed and method is not None and family.merged and not survey.problems:
         pace = measure_pace(method, ours.headers, family.merged, sorted(opened), threads, dtype)
@@ -117,17 +127,17 @@ class _Survey:
         except InputError as error:
             self.problems.append(str(error))
 
-    def open(self, who: str, path: Path | str) -> Any:
-        """The model or adapter in a folder, or None."""
+    def open(self, who: str, name: str, opened: Callable[[], Any]) -> Any:
+        """A model or an adapter, or None where it cannot be opened."""
         try:
-            model = open_model(Path(path))
+            model = opened()
         except InputError as error:
             self.problems.append(f"{who}: {error}")
             return None
         except OSError as error:
             self.problems.append(f"{who}: {error.filename}: {error.strerror}; name a folder that you may read")
             return None
-        self.facts["models"].append(model_facts(who.removeprefix("expert ").removeprefix("the "), model))
+        self.facts["models"].append(model_facts(name, model))
         return model
 
     def check_arguments(self, policy: Policy | None, seed: int | None, dtype: str | None) -> None:
@@ -151,7 +161,11 @@ class _Survey:
         if not family.merged:
             floats = sorted(name for name, header in base.headers.items() if header.dtype in FLOATS)
             family = Family(tuple(floats), tuple(sorted(set(base.headers) - set(floats))))
-        self.facts["tensors"] = {"merged": counted(base, family.merged), "passed": counted(base, family.passed)}
+        self.facts["tensors"] = {
+            "merged": counted(base, family.merged),
+            "passed": counted(base, family.passed),
+            "added": {name: len(rows) for name, rows in family.added.items()},
+        }
         return family
 
     def check_policy(self, policy: Policy | None, base: Model, family: Family, experts: Mapping[str, Model]) -> None:
@@ -206,10 +220,7 @@ class _Survey:
             self.facts["disk"] = {"needed": needed}
             return
         out, parent = Path(out), existing_parent(Path(out))
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            self.problems.append(
-                f"{out}: is there already and not an empty folder; write another out=, or remove it first"
-            )
+        self.tell(lambda: refuse_occupied(out))
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             self.problems.append(f"{out}: cannot be created in {parent}; write a path you may write to")
             return
@@ -226,10 +237,5 @@ class _Survey:
         if available is not None and needed > available:
             self.problems.append(
                 f"the merge needs up to {size(needed)} of memory where {size(available)} are available; write fewer "
-                "threads=, rank_over=row, rescale=per_parameter or trim_over=tensor, or use a larger machine"
+                "threads= or method.rank_over=row, or use a larger machine"
             )
-
-
-def open_model(folder: Path) -> Any:
-    """The model, or the adapter, in a folder. Raises InputError."""
-    return Checkpoint(folder)

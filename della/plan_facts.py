@@ -1,7 +1,7 @@
 """The numbers of a plan: what the models hold, what is merged, how many bytes a merge writes and takes in memory."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,32 @@ from della.lineage import Lineage
 from della.policy import Policy
 
 DTYPES = ("float32", "bfloat16", "float16")  # of the output
-PROCESS_BYTES = 350_000_000  # the interpreter, numpy and the compiled kernels
-BLOCK_BYTES = 64_000_000  # what a thread works on at a time: a few blocks for each of up to eight experts
-WHOLE_BYTES = 12  # per parameter of the largest tensor, where all of it is ranked or summed up
+PROCESS_BYTES = 200_000_000  # the interpreter, numpy, the compiled kernels; measured: 90 MB without Hydra
+TORCH_BYTES = 500_000_000
+BLOCK_ARRAYS = 10  # float32 arrays of a block that a thread holds; measured: 8
 
 
-def memory_bound(base: Model, family: Family, policy: Policy | None, threads: int) -> int:
+def memory_bound(base: Model, family: Family, policy: Policy | None, experts: Mapping[str, Model], threads: int) -> int:
     """Bytes of private memory that a merge takes at most: it streams, so that a few blocks per thread are all.
 
-    Only ranks, L1 norms and trims over more than a row need a whole tensor: 12 bytes a parameter of the largest.
+    Only ranks over whole tensors (rank_over=tensor) hold 4 bytes per parameter and expert of the tensors in work, and
+    methods without a kernel these tensors in full, in torch.
     """
-    method = policy.method if policy is not None else None
-    whole = (("rank_over", "tensor"), ("rescale", "l1"), ("trim_over", "global"))
-    largest = max((base.headers[name].numel for name in family.merged), default=0)
-    over_tensor = any(getattr(method, option, None) == value for option, value in whole)
-    return PROCESS_BYTES + threads * BLOCK_BYTES + (WHOLE_BYTES * largest if over_tensor else 0)
+    from della.engine.job import BLOCK_ELEMENTS
+    from della.engine.run import AHEAD, needs_torch
+
+    sizes = [base.headers[name].numel for name in family.merged]
+    rows = (base.headers[name].shape[-1] for name in family.merged if base.headers[name].shape)
+    low_rank = sum(getattr(model, "low_rank", None) is not None for model in experts.values())
+    arrays = BLOCK_ARRAYS + low_rank
+    streamed = PROCESS_BYTES + threads * arrays * 4 * max(BLOCK_ELEMENTS, *rows, 0)
+    if policy is None or not sizes:
+        return streamed
+    in_work = min(sum(sizes), AHEAD * max(sizes))
+    if needs_torch([policy], max(family.merged, key=lambda name: base.headers[name].numel), experts):
+        return streamed + TORCH_BYTES + in_work * (16 + 12 * len(experts))
+    over_tensor = getattr(policy.method, "rank_over", "row") == "tensor" and policy.is_random
+    return streamed + (in_work * 4 * len(experts) if over_tensor else 0)
 
 
 def written_bytes(base: Model, family: Family, dtype: str | None) -> int:
@@ -35,7 +46,7 @@ def written_bytes(base: Model, family: Family, dtype: str | None) -> int:
     for name in (*family.merged, *family.passed):
         header = base.headers[name]
         to = dtype if dtype in DTYPES and name in family.merged else header.dtype
-        added = len(getattr(family, "added", {}).get(name, ()))
+        added = len(family.added.get(name, ()))
         per_row = header.numel // header.shape[0] if added and header.shape[0] else 0
         total += (header.numel + added * per_row) * NUMPY[to].itemsize
     files = (Path(base.label) / file for file in MODEL_FILES)

@@ -23,7 +23,7 @@ from scripts.schema import group_choices
 
 FLAGS = ("-h", "--help", "-m", "--multirun", "-c", "--cfg", "--resolve")
 # New names may be added below these keys without Hydra's `+`: experts.models.NAME=DIR, engine.settings.NAME=VALUE, ...
-OPEN_KEYS = re.compile(r"(experts\.models|engine\.settings|sweep\.grids\.\w+\.options)\.[\w-]+=")
+OPEN_KEYS = re.compile(r"(experts\.models|weights|engine\.settings|sweep\.grids\.\w+\.options)\.[\w-]+=")
 HOME = re.compile(r"^([\w.-]+=)~/")  # a shell expands ~ at the start of a word only
 WRONG_TYPES = {
     r"to Integer": "write a whole number",
@@ -41,6 +41,7 @@ def rewrite(arguments: list[str]) -> list[str]:
     Raises InputError for what Hydra would take without a word: two sweep files at once (it drops the parameters of
     both), `+` and `~` (they add keys that nothing reads, and take away keys that the schema then puts back).
     """
+    arguments = _with_file(arguments)
     flags = [a for a in arguments if a.startswith("-")]
     for flag in flags:
         if flag not in FLAGS:
@@ -54,6 +55,16 @@ def rewrite(arguments: list[str]) -> list[str]:
     arguments = [HOME.sub(lambda start: start[1] + os.path.expanduser("~/"), a) for a in arguments]
     ours = sorted(arguments, key=lambda a: a not in ("-m", "--multirun"))  # argparse reads no option after a late flag
     return ["++" + a if OPEN_KEYS.match(a) else a for a in ours]
+
+
+def _with_file(arguments: list[str]) -> list[str]:
+    """`--mergekit FILE` as `mergekit=FILE`."""
+    if "--mergekit" in arguments:
+        at = arguments.index("--mergekit")
+        if at + 1 == len(arguments):
+            raise InputError("--mergekit: names no file; write --mergekit FILE.yml")
+        arguments = [*arguments[:at], f"mergekit={arguments[at + 1]}", *arguments[at + 2 :]]
+    return [a.removeprefix("--") if a.startswith("--mergekit=") else a for a in arguments]
 
 
 def explain(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from della.checkpoint import Checkpoint
 from della.errors import InputError
 from della.experts import check_family
+from della.lora import Adapter, open_expert
 from della.tiny.recipe import RECIPES
 from scripts.schema import Experts
 
@@ -19,7 +20,7 @@ class Family:
     name: str
     seed: int | None
     base: Checkpoint
-    models: dict[str, Checkpoint]
+    models: "dict[str, Checkpoint | Adapter]"
     data_named: str | None
 
     @property
@@ -71,7 +72,8 @@ def open_family(experts: Experts, seed: int, work: Path) -> Family:
             )
         base, models = Path(experts.base), {name: Path(path) for name, path in experts.models.items()}
         family_seed = None
-    opened = {name: Checkpoint(path) for name, path in sorted(models.items())}
-    family = Family(experts.family, family_seed, Checkpoint(base), opened, data)
+    opened_base = Checkpoint(base)
+    opened = {name: open_expert(path, opened_base) for name, path in sorted(models.items())}
+    family = Family(experts.family, family_seed, opened_base, opened, data)
     check_family(family.base, family.models, experts.vocab)
     return family

@@ -2,11 +2,14 @@
 
     python -m scripts.merge experts.base=DIR experts.models.lm=DIR experts.models.math=DIR method=della \
         method.drop_rate=0.5 method.epsilon=0.2 method.lambda_=1.0 seed=1 out=DIR
+    python -m scripts.merge --mergekit config.yml seed=1 out=DIR
 
-Exactly the experts named are merged; what is not written has the default that `--help` shows.
+Exactly the experts named are merged; what is not written has the default that `--help` shows. A merge that was killed
+goes on when the same command is given again.
 """
 
 import math
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,13 +18,55 @@ from tqdm import tqdm
 from della.errors import InputError
 from della.methods import METHODS
 from della.output import merge_to_folder
+from della.policy import Policy
 from scripts.door import door
 from scripts.family import open_family
+from scripts.mergekit import Opened, open_mergekit, refuse_beside
 from scripts.schema import MergeConfig
+
+LONG = 6e9  # expert parameters from which on everything is checked first: half a minute of merging on two cores
 
 
 @door("merge")
 def main(config: MergeConfig) -> None:
+    if config.mergekit is not None:
+        refuse_beside(sys.argv[1:])
+        opened = open_mergekit(Path(config.mergekit), config.seed, config.rescale)
+    else:
+        opened = open_named(config)
+    base, experts, policy, settings = opened.base, opened.experts, opened.policy, opened.settings
+    check_device(config.device)
+    parameters = sum(math.prod(header.shape) for header in base.headers.values())
+    if parameters * len(experts) > LONG:
+        from della.plan import check_before, make_plan
+
+        folders = {name: model.folder for name, model in experts.items()}
+        choices = {name: settings[name] for name in ("dtype", "vocab")}
+        plan = make_plan(
+            base.folder, folders, policy, seed=config.seed, out=config.out, threads=config.threads, **choices
+        )
+        for warning in plan.warnings:
+            say(f"warning: {warning}")
+        check_before(plan)
+    with tqdm(total=parameters, desc="merging", unit=" parameters", unit_scale=True, disable=None, leave=False) as bar:
+        merge_to_folder(
+            base,
+            experts,
+            policy,
+            config.seed,
+            Path(config.out),
+            max_shard_bytes=int(config.max_shard_gb * 1e9),
+            threads=config.threads,
+            device=config.device,
+            progress=bar.update,
+            told=say,
+            **settings,
+        )
+    print(f"merged {', '.join(sorted(experts))} with {policy.method.name} into {config.out}")
+
+
+def open_named(config: MergeConfig) -> Opened:
+    """The merge that the options name."""
     method = config.method.name
     if method not in METHODS:
         raise InputError(f"method=unmerged merges nothing: write one of {', '.join(METHODS)}")
@@ -30,31 +75,42 @@ def main(config: MergeConfig) -> None:
     if not names:
         raise InputError("no expert to merge: name at least one, as experts.models.math=DIR")
     family.check(names)
+    policy = Policy(config.method, dict(config.weights), tuple(config.include), tuple(config.exclude))
     described = {
         "experts": {
             "base": str(family.base.folder),
             "models": {name: str(family.models[name].folder) for name in names},
         },
         "method": {"name": method, **asdict(config.method)},
+        "weights": dict(config.weights),
+        "include": list(config.include),
+        "exclude": list(config.exclude),
         "seed": config.seed if config.method.is_random else None,
         "vocab": config.experts.vocab,
+        "tokenizer": config.tokenizer,
         "dtype": config.dtype,
     }
-    parameters = sum(math.prod(header.shape) for header in family.base.headers.values())
-    with tqdm(total=parameters, desc="merging", unit=" parameters", unit_scale=True, disable=None, leave=False) as bar:
-        merge_to_folder(
-            family.base,
-            {name: family.models[name] for name in names},
-            config.method,
-            config.seed,
-            Path(config.out),
-            dtype=config.dtype,
-            vocab=config.experts.vocab,
-            config=described,
-            max_shard_bytes=int(config.max_shard_gb * 1e9),
-            progress=bar.update,
-        )
-    print(f"merged {', '.join(names)} with {method} into {config.out}")
+    settings = {
+        "dtype": config.dtype,
+        "vocab": config.experts.vocab,
+        "tokenizer": config.tokenizer,
+        "config": described,
+    }
+    return Opened(family.base, {name: family.models[name] for name in names}, policy, settings)
+
+
+def check_device(device: str) -> None:
+    """Raises InputError for cuda without a GPU that torch can use."""
+    if device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError("device=cuda: torch finds no GPU here; write device=cpu")
+
+
+def say(line: str) -> None:
+    """A line for the user, above the progress bar."""
+    tqdm.write(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

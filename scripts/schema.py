@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from della.errors import InputError
+from della.experts import VOCAB
 from della.methods import METHODS
 from eval.engines.settings import ENGINES, read_settings
 from eval.tasks.prompts import FAMILIES
@@ -37,13 +38,13 @@ class Experts:
     base: str = option("", "folder of the base model")
     models: dict[str, str] = option({}, "folder of each expert: experts.models.NAME=DIR")
     merge: list[str] | None = option(None, "names of the experts to merge; null: all of them; []: the base alone")
-    vocab: str = option("error", "extra vocabulary rows of an expert: error | base_rows (cut off)")
+    vocab: str = option("error", "extra vocabulary rows of an expert: error | base_rows (cut off) | union (added)")
     prompts: str = option("tiny", "prompt templates: tiny | wizard_13b")
     data: str | None = option(None, "folder of the benchmarks' files; null: the recipe's own, else DELLA_DATA_DIR")
     max_new_tokens: int | None = option(None, "longest answer, tokens; null: what the benchmark's paper used")
 
     def __post_init__(self) -> None:
-        one_of("experts.vocab", self.vocab, ("error", "base_rows"))
+        one_of("experts.vocab", self.vocab, VOCAB)
         one_of("experts.prompts", self.prompts, tuple(FAMILIES))
         at_least("experts.max_new_tokens", self.max_new_tokens, 1)
 
@@ -171,13 +172,31 @@ class MergeConfig:
     method: Any = MISSING
     seed: int = option(1, "mask seed")
     dtype: str | None = option(None, "dtype of the output: float16 | bfloat16 | float32; null: the base's")
+    weights: dict[str, float] = option({}, "factor of each expert's pruned delta, 1 where not named: weights.NAME=0.5")
+    include: list[str] = option([], "prune only tensors with such names: ['*mlp*','*attn*']; empty: all")
+    exclude: list[str] = option([], "leave tensors with such names unpruned: ['*norm*','*embed*']")
+    tokenizer: str = option("base", "whose tokenizer and chat template the result gets: base, or an expert's name")
+    mergekit: str | None = option(None, "a mergekit YAML that says all of the above instead: --mergekit FILE")
+    rescale: str | None = option(None, "with --mergekit: per_parameter (the papers) | l1 (what mergekit does)")
+    device: str = option("cpu", "where the arithmetic is done: cpu | cuda; the result is the same")
+    threads: int | None = option(None, "threads on the CPU; null: one per core")
     paths: Paths = field(default_factory=Paths)
     out: str = option(MISSING, "folder to write; must not exist or be empty")
-    max_shard_gb: float = option(5.0, "largest weight file, 10^9 bytes")
+    max_shard_gb: float = option(
+        5.0, "largest weight file, 10^9 bytes; a killed merge goes on after its last whole one"
+    )
 
     def __post_init__(self) -> None:
+        one_of("device", self.device, ("cpu", "cuda"))
+        at_least("threads", self.threads, 1)
         if self.max_shard_gb <= 0:
             raise InputError(f"max_shard_gb={self.max_shard_gb:g}: write a number above 0")
+        if self.rescale is not None:
+            one_of("rescale", self.rescale, ("per_parameter", "l1"))
+            if self.mergekit is None:
+                raise InputError(
+                    f"rescale={self.rescale}: goes with --mergekit FILE; write method.rescale={self.rescale}"
+                )
 
 
 @dataclass

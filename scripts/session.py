@@ -11,8 +11,9 @@ import torch
 
 from della.checkpoint import MemoryCheckpoint, file_sha256
 from della.errors import InputError
+from della.lora import Adapter
 from della.merge import MERGE_VERSION, merge_tensors
-from della.methods import METHODS
+from della.methods import METHODS, make_method
 from della.provenance import provenance
 from della.record import identity, make_record, score_block
 from eval.benchmarks import BENCHMARKS, Outcome, evaluate
@@ -36,7 +37,7 @@ class Session:
         self.work = Path(config.paths.work)
         self.judge = open_judge(config.judge)
         self.families: dict[int, Family] = {}
-        self.models: dict[tuple[int, str | None], MemoryCheckpoint] = {}
+        self.models: dict[tuple[int, str | None], MemoryCheckpoint | Adapter] = {}
         self.engine: Engine | None = None
         self.engine_family: int | None = None
 
@@ -45,7 +46,7 @@ class Session:
             self.families[seed] = open_family(self.config.experts, seed, self.work)
         return self.families[seed]
 
-    def memory(self, seed: int, expert: str | None) -> MemoryCheckpoint:
+    def memory(self, seed: int, expert: str | None) -> MemoryCheckpoint | Adapter:
         """A model of a family, read once: the base (None) or an expert."""
         if (seed, expert) not in self.models:
             family = self.family(seed)
@@ -122,6 +123,9 @@ class Session:
         base = self.memory(point.family_seed, None)
         if point.method not in METHODS:
             source = self.memory(point.family_seed, point.merge[0]) if point.merge else base
+            if isinstance(source, Adapter):  # holds a part of the model: base + delta is the average of one
+                parts = merge_tensors(base, {"adapter": source}, make_method("average"), None)
+                return {part.name: part.tensor for part in parts}, {}
             return {name: source.tensor(name) for name in source.headers}, {}
         experts = {name: self.memory(point.family_seed, name) for name in point.merge}
         tensors, kept, total = {}, dict.fromkeys(experts, 0), 0

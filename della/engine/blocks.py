@@ -3,10 +3,12 @@
 import math
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from della.checkpoint import Model
+from della.engine.job import BLOCK_ELEMENTS
 from della.engine.prepare import PRUNED, Source, Tensor
 from della.errors import InputError
 from della.kernels import block, order, passes, whole
@@ -14,8 +16,6 @@ from della.kernels.bits import DELTA, load, subtract
 from della.kernels.philox import BLOCK
 from della.kernels.philox import words as draw_words
 from della.refusals import not_finite, overflows
-
-BLOCK_ELEMENTS = 1 << 20
 
 _local = threading.local()
 
@@ -94,21 +94,12 @@ def merge_block(
         origin: the element that stands at the address.
 
     Raises:
-        InputError: see `refuse`; raised by the caller, who knows the models.
+        BadBlock: a value is not finite; the caller knows the models and says it with `refuse`.
     """
     experts, points = tensor.prunes.shape
-    sources = np.empty((experts, 2), np.int64)
-    prunes = tensor.prunes.copy()
-    kept = np.zeros((experts, points), np.int64)
-    for t, source in enumerate(tensor.experts.values()):
-        sources[t] = source_block(tensor, source, start, count, str(t))
-        if survey.ascending:
-            pruned = scratch(f"pruned {t}", count)
-            kept[t, 0] = _prune_ranked(tensor, survey, source, t, start, count, pruned)
-            sources[t] = DELTA, pruned.ctypes.data - 4 * start
-            prunes[t] = PRUNED
+    sources, prunes, ranked = _sources(tensor, survey, start, count)
     thresholds, keeps, table = tensor.tables
-    counted = np.zeros((experts, points), np.int64)
+    kept = np.zeros((experts, points), np.int64)
     failed = block.merge_block(
         start,
         count,
@@ -120,11 +111,30 @@ def merge_block(
         (prunes, tensor.elects, tensor.means, tensor.lambdas, tensor.weights, survey.cuts, survey.ties[index].copy()),
         (out_code, addresses, origin),
         _kernel_scratch(tensor, experts, count),
-        counted,
+        kept,
     )
     if failed:
         raise BadBlock(failed, start, count)
-    return kept if survey.ascending else counted
+    for t, counted in ranked.items():
+        kept[t] = counted
+    return kept
+
+
+def _sources(tensor: Tensor, survey: Survey, start: int, count: int) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
+    """Sources and prune codes of a block for the kernel. What is ranked over the whole tensor is pruned here already:
+    expert -> how many of its deltas are kept."""
+    sources = np.empty((len(tensor.experts), 2), np.int64)
+    prunes = tensor.prunes.copy()
+    ranked = {}
+    for t, source in enumerate(tensor.experts.values()):
+        if (t, 0) in survey.ascending:
+            pruned = scratch(f"pruned {t}", count)
+            ranked[t] = _prune_ranked(tensor, survey, source, t, start, count, pruned)
+            sources[t] = DELTA, pruned.ctypes.data - 4 * start
+            prunes[t] = PRUNED
+        else:
+            sources[t] = source_block(tensor, source, start, count, str(t))
+    return sources, prunes, ranked
 
 
 def prune_block(tensor: Tensor, t: int, p: int, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -198,9 +208,9 @@ def _prune_ranked(
         raise BadBlock(t + 1, start, count)
     words = scratch("ranked words", count + 2 * BLOCK, dtype=np.uint32)
     skipped = draw_words(tensor.streams[0][t], start, count, words)
-    options = tensor.options[t][0]
+    options: Any = tensor.options[t][0]
     ascending, starts = survey.ascending[t, 0]
-    scaled = options.rescale == "per_parameter"  # type: ignore[attr-defined]
+    scaled = options.rescale == "per_parameter"
     return whole.prune_ranked(
         values,
         count,
@@ -210,5 +220,5 @@ def _prune_ranked(
         options.epsilon,
         scaled,
         words[skipped:],
-        pruned,  # type: ignore[attr-defined]
+        pruned,
     )

@@ -7,7 +7,7 @@ for done in merge(base, experts, [Policy(method)], seed=1, family=family, sink=M
 import collections
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -16,45 +16,15 @@ import numpy as np
 from della.checkpoint import Model
 from della.engine import blocks, survey
 from della.engine.added import add_rows
-from della.engine.blocks import BLOCK_ELEMENTS, BadBlock, Survey, block_ranges
+from della.engine.blocks import BadBlock, Survey, block_ranges
+from della.engine.job import Merge
 from della.engine.prepare import Tensor, prepare
 from della.engine.sinks import Sink
-from della.experts import Family
 from della.kernels.bits import CODES
 from della.methods import METHODS
 from della.policy import Policy
 
 AHEAD = 3  # tensors that are in work at once: one is finished, one is merged, one is surveyed
-
-Progress = Callable[[int], object]
-
-
-@dataclass(frozen=True)
-class Merge:
-    """What is the same for all tensors of a merge.
-
-    experts: in the order of their names.
-    policies: one per point of a sweep; all of one method.
-    dtype: of the output; None: the base's.
-    elements: of a block, about.
-    device: "cpu", or "cuda": whole tensors by `della.reference`.
-    progress: called with a number of elements that are merged, from any thread.
-    """
-
-    base: Model
-    experts: dict[str, Model]
-    policies: Sequence[Policy]
-    seed: int | None
-    family: Family
-    dtype: str | None = None
-    elements: int = BLOCK_ELEMENTS
-    device: str = "cpu"
-    progress: Progress = lambda elements: None
-
-    def dtype_of(self, name: str) -> str:
-        """Dtype of a tensor in the result."""
-        stored = self.base.headers[name].dtype
-        return stored if name in self.family.passed else self.dtype or stored
 
 
 @dataclass
@@ -189,7 +159,7 @@ class _Work:
 
 
 def needs_torch(policies: Sequence[Policy], name: str, experts: Mapping[str, Model]) -> bool:
-    """Whether a tensor is merged by `della.reference`, whole: its method has no kernel, or its options none together."""
+    """Whether `della.reference` merges a tensor, whole: its method has no kernel, or its options none together."""
     for policy, expert in itertools.product(policies, experts):
         options = policy.options(name, expert)
         if METHODS[options.name].kernel is None:

@@ -90,7 +90,7 @@ class FileTarget:
         self.write(0, start, self._buffer(count))
 
     def write(self, point: int, start: int, values: np.ndarray) -> None:
-        data = memoryview(values.reshape(-1).view(np.uint8))
+        data = memoryview(values.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
         at = self.offset + start * values.itemsize
         while data:
             written = os.pwrite(self.descriptor, data, at)

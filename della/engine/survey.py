@@ -149,7 +149,7 @@ def _place_ties(
 
 
 def _l1_factor(tensor: Tensor, t: int, p: int, ranges: list[tuple[int, int]]) -> float:
-    """`della.prune._drop` with rescale=l1: what the kept deltas are multiplied by, so that the tensor keeps its norm."""
+    """`della.prune._drop` with rescale=l1: what kept deltas are multiplied by, so that the tensor keeps its norm."""
     sums = [(np.zeros(passes.SUM_BLOCK), np.zeros(2)) for _ in range(2)]
     for start, count in ranges:
         delta, pruned = prune_block(tensor, t, p, start, count)

@@ -1,21 +1,18 @@
 """A tensor merged by the torch reference, whole, for a method or a combination of options without a kernel."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from della.checkpoint import to_array
+from della.engine.job import Merge
 from della.engine.sinks import Target
+from della.engine.survey import Found
 from della.reference import Reference, merge_tensor
 
-if TYPE_CHECKING:
-    from della.engine.run import Merge
-    from della.engine.survey import Found
 
-
-def merge_whole(job: "Merge", name: str, target: Target, shared: Mapping[tuple[int, int], "Found"]) -> np.ndarray:
+def merge_whole(job: Merge, name: str, target: Target, shared: Mapping[tuple[int, int], Found]) -> np.ndarray:
     """Writes the tensor at every point; how many deltas were kept, int64 [expert, point].
 
     Args:

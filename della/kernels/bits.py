@@ -32,7 +32,7 @@ def pointer(typing_context, address):
 @njit(**FLAGS)
 def load(code, address, start, count, out):
     """out[:count] = elements start .. start + count - 1 of the array at `address`, as float32."""
-    if code == FLOAT32 or code == DELTA:
+    if code in (FLOAT32, DELTA):
         single = carray(pointer(address + 4 * start), count, np.float32)
         for i in range(count):
             out[i] = single[i]

@@ -5,7 +5,6 @@ thousand elements: deltas, random words and row orders of all experts are made o
 The order of every float32 operation is that of `della.reference`.
 """
 
-import numpy as np
 from numba import njit
 
 from della.kernels.bits import FLAGS, store
@@ -48,7 +47,7 @@ def merge_block(start, count, columns, base, experts, draws, tables, points, out
         0; t + 1 if the delta of expert t is not finite; -(p + 1) if the result of point p is not.
     """
     singles, words, counters = scratch
-    prunes, elects, means, lambdas, weights, cuts, ties = points
+    prunes, elects, means, lambdas, weights, _, _ = points
     group = singles.shape[1]
     for at in range(start, start + count, group):
         n = min(group, start + count - at)

@@ -1,8 +1,8 @@
 """Row ranks in linear time: stable counting passes over the bits of the scores, two rows at a time.
 
-`della.prune.ranks` is the definition: rank 0 is the largest score, of equal scores the lower index comes first. Two
-passes sort by the upper 22 of 32 bits; what is then still out of order differs in the lower 10 bits alone, which is
-rare, and is moved by insertion. A row where that would take long, or with more than 65,536 elements, takes a third pass.
+`della.prune.ranks` is the definition: rank 0 is the largest score, of equal scores the lower index is first. Two passes
+sort by the upper 22 of 32 bits; what is then still out of order differs in the lower 10 bits alone, which is rare, and
+is moved by insertion. A row where that would take long, or with more than 65,536 elements, takes a third pass.
 
 Two rows are counted together, because a pass over one row waits for its own counters: equal digits in sequence (deltas
 of 16-bit weights have many) make each count depend on the one before.

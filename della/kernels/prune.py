@@ -1,8 +1,8 @@
 """Deltas, random words, row orders and pruned deltas of a group of elements, for all experts.
 
-della/delta.py and della/prune.py define what is computed. Rows of the scratch arrays, T experts: singles 0 the base,
-1 to 3 for fusing, 4 keep probabilities, 5 + t deltas, 5 + T + t pruned deltas; words 0 to 3 buffers, 4 + t random words,
-4 + T + t row orders.
+della/delta.py and della/prune.py define what is computed. Rows of the scratch arrays, with T experts:
+singles: 0 the base, 1 to 3 for fusing, 4 keep probabilities, 5 + t deltas, 5 + T + t pruned deltas;
+words: 0 to 3 buffers, 4 + t random words, 4 + T + t row orders.
 """
 
 import numpy as np

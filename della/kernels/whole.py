@@ -1,4 +1,4 @@
-"""MAGPRUNE ranked over a whole tensor (rank_over=tensor): four bytes per parameter and expert, not the ranks themselves.
+"""MAGPRUNE ranked over a whole tensor (rank_over=tensor), with four bytes per parameter and expert.
 
 The magnitudes of an expert's delta are sorted once. A block then finds each of its magnitudes by bisection; of equal
 magnitudes the lower index takes the smaller rank, so each run of equals counts how many it has handed out.

@@ -50,6 +50,7 @@ class VLLMEngine(Engine):
                 import vllm
             except ImportError as error:
                 raise InputError(f"engine vllm is not usable here ({error}): install it, or write engine=hf") from error
+            heal_llvmlite()
             self._parameters = vllm.SamplingParams
             dtype: Any = settings.dtype
             self.llm = vllm.LLM(
@@ -104,6 +105,27 @@ def renew_tied_output(model) -> None:
     a tied output layer has none of its own and would go on with the old embeddings (vLLM 0.32.0).
     """
     model.lm_head.quant_method.process_weights_after_loading(model.lm_head)
+
+
+def heal_llvmlite() -> None:
+    """Make llvmlite's library object say that it has no `__dict__`, where numba is loaded.
+
+    On the CPU vLLM 0.32 looks at `vars(value)` of everything in every loaded module. That object takes any name for a
+    C function, `__dict__` too, and what it hands out is no dict: `LLM()` would fail with an AttributeError.
+    """
+    ffi = sys.modules.get("llvmlite.binding.ffi")
+    library: Any = type(getattr(ffi, "lib", None))
+    original = getattr(library, "__getattr__", None)
+    if original is None or getattr(original, "refuses_dunder", False):
+        return
+
+    def getattr_(self: Any, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return original(self, name)
+
+    getattr_.refuses_dunder = True  # type: ignore[attr-defined]
+    library.__getattr__ = getattr_
 
 
 def prepare_environment() -> None:
