@@ -1,5 +1,8 @@
 """Reading mergekit files: what becomes of methods, values, names, tokenizers, slices and dtypes."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -180,3 +183,8 @@ def test_without_a_dtype_the_widest_of_the_inputs_is_the_outputs(root):
     content = recipe(root) | {"base_model": str(root / "half")}
     assert read(root, content).output_dtype == "float32"
     assert read(root, content | {"dtype": "float32", "out_dtype": "torch.bfloat16"}).output_dtype == "bfloat16"
+
+
+def test_reading_a_file_imports_no_torch():
+    program = "import sys, della.mergekit; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
