@@ -58,3 +58,20 @@ def test_what_the_file_says_is_refused_beside_it():
     assert str(caught.value).startswith(
         "method, experts.models.lm, dtype: the mergekit file says it; beside --mergekit"
     )
+
+
+def test_the_command_merges_by_a_file_and_says_all_that_is_wrong_with_another(root, call):
+    ended = call("merge", "--mergekit", write_yaml(root / "command.yml", recipe(root)), f"out={root / 'command'}")
+    assert (ended.code, ended.out.startswith("merged adapter, code, lm, math with dare_ties")) == (0, True)
+    by_hand = open_mergekit(root / "command.yml", seed=1)
+    merge_to_folder(by_hand.base, by_hand.experts, by_hand.policy, 1, root / "by hand", **by_hand.settings)
+    weights = [(root / folder / "model.safetensors").read_bytes() for folder in ("command", "by hand")]
+    assert weights[0] == weights[1]
+
+    wrong = write_yaml(root / "wrong.yml", recipe(root, merge_method="slerp", chat_template="chatml"))
+    ended = call("merge", "--mergekit", wrong, f"out={root / 'wrong'}")
+    assert ended.code == 2
+    assert [line[:7] for line in ended.err.splitlines()] == ["error: "]
+    assert "chat_template: cannot be honoured" in ended.err
+    assert "merge_method: slerp is not supported" in ended.err
+    assert not (root / "wrong").exists()
