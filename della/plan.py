@@ -74,11 +74,10 @@ def make_plan(
     """Look at everything that a merge needs.
 
     Args:
-        base: folder of the base; None where it was not named, which is then one of the known problems.
+        base: folder of the base; None where that it was not named is one of the known problems.
         experts: name -> folder, of a model or an adapter.
-        method: how they would be merged; None where the options of the method are a known problem.
-        seed, dtype, vocab, tokenizer, out, threads: as `merge_to_folder` takes them; without out no disk is
-            checked.
+        method: how they would be merged; None where its options are one of the known problems.
+        seed, dtype, vocab, tokenizer, out, threads: as `merge_to_folder` takes them.
         timed: also measure how long it takes, which itself takes a second.
         known: problems found before, told with the others.
     """
@@ -90,14 +89,13 @@ def make_plan(
         for name, path in sorted(experts.items())
     }
     opened = {name: model for name, model in models.items() if model is not None}
-    survey.check_arguments(policy, seed, dtype)
-    if not experts:
-        survey.problems.append("no expert to merge is named; write experts.models.NAME=FOLDER for each")
+    survey.check_arguments(experts, policy, seed, dtype)
     if ours is None:
         survey.check_out(out)
         return survey.plan()
+    if len(opened) == len(models):
+        survey.problems += find_tokenizer_problems(tokenizer, ours, opened, vocab)
     family = survey.match(ours, opened, vocab)
-    survey.problems += find_tokenizer_problems(tokenizer, ours, opened, vocab) if len(opened) == len(models) else []
     survey.check_policy(policy, ours, family, opened)
     survey.compare(ours, opened, family, policy, dtype)
     survey.check_out(out, written_bytes(ours, family, dtype))
@@ -140,7 +138,11 @@ class _Survey:
         self.facts["models"].append(model_facts(name, model))
         return model
 
-    def check_arguments(self, policy: Policy | None, seed: int | None, dtype: str | None) -> None:
+    def check_arguments(
+        self, experts: Mapping[str, Any], policy: Policy | None, seed: int | None, dtype: str | None
+    ) -> None:
+        if not experts:
+            self.problems.append("no expert to merge is named; write experts.models.NAME=FOLDER for each")
         if policy is not None:
             self.facts["method"] = policy.method.name
             if policy.is_random and (isinstance(seed, bool) or not isinstance(seed, int)):

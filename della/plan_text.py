@@ -87,7 +87,7 @@ def _needs(facts: Mapping[str, Any]) -> str:
         there = "" if memory["available"] is None else f", {size(memory['available'])} available"
         rows.append(("memory", f"at most {size(memory['needed'])}{there}"))
     if "seconds" in facts:
-        rows.append(("time", f"about {duration(facts['seconds'])} with files in memory"))
+        rows.append(("time", f"about {duration(facts['seconds'])} of merging, once the files are in memory"))
     if facts.get("uncached"):
         rows.append(("to read", f"{size(facts['uncached'])} that are not in memory yet"))
     return _table(rows)

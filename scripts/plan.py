@@ -1,13 +1,14 @@
 """Say what a merge would do, what it needs and everything that it would fail at, in seconds and without merging.
 
     python -m scripts.plan experts.base=DIR experts.models.lm=DIR experts.models.math=DIR method=della out=DIR
+    python -m scripts.plan --mergekit config.yml
 
 The arguments are those of scripts.merge; out may be left out. Exit code 0: the merge would go. Exit code 2: it would
 not; every problem is a line `error: ...`, and what to look at first a line `warning: ...`.
 """
 
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from della.errors import InputError
 from della.experts import VOCAB
+from della.mergekit import read_mergekit
 from della.methods import METHODS
 from della.plan import Plan, make_plan
+from della.policy import Policy
 from della.tiny.recipe import RECIPES
 from scripts.door import door
+from scripts.mergekit import refuse_beside
 from scripts.schema import PlanConfig
 
 
@@ -62,22 +66,38 @@ def read(config: DictConfig) -> tuple[Any, list[str]]:
 def plan_of(config: Any, problems: list[str]) -> Plan:
     """The plan of the merge that is asked for."""
     problems = list(problems)
+    common: dict[str, Any] = {"seed": config.seed, "out": config.out, "threads": config.threads, "timed": True}
+    if config.mergekit is not None:
+        try:
+            refuse_beside(sys.argv[1:])
+            recipe = read_mergekit(Path(config.mergekit), config.rescale or "per_parameter")
+        except InputError as error:
+            return Plan((*problems, str(error)), (), {"models": []})
+        settings: dict[str, Any] = {"dtype": recipe.output_dtype, "vocab": recipe.vocab, "tokenizer": recipe.tokenizer}
+        plan = make_plan(recipe.base, recipe.models, recipe.policy, known=problems, **common, **settings)
+        return replace(plan, warnings=(*(f"{config.mergekit}: {note}" for note in recipe.notes), *plan.warnings))
     base, models = folders(config, problems)
-    method = config.method
-    if method is not None and method.name not in METHODS:
-        problems.append(f"method={method.name} merges nothing: write one of {', '.join(METHODS)}")
-        method = None
-    return make_plan(
-        base,
-        models,
-        method,
-        seed=config.seed,
-        dtype=config.dtype,
-        vocab=config.experts.vocab if config.experts.vocab in VOCAB else VOCAB[0],  # told by the schema
-        out=config.out,
-        timed=True,
-        known=problems,
-    )
+    policy = policy_of(config, problems)
+    settings = {
+        "dtype": config.dtype,
+        "vocab": config.experts.vocab if config.experts.vocab in VOCAB else VOCAB[0],  # told by the schema
+        "tokenizer": config.tokenizer,
+    }
+    return make_plan(base, models, policy, known=problems, **common, **settings)
+
+
+def policy_of(config: Any, problems: list[str]) -> Policy | None:
+    """How tensors are merged, or None; adds what is wrong with it to the problems."""
+    if config.method is None:
+        return None
+    if config.method.name not in METHODS:
+        problems.append(f"method={config.method.name} merges nothing: write one of {', '.join(METHODS)}")
+        return None
+    try:
+        return Policy(config.method, config.weights, tuple(config.include), tuple(config.exclude))
+    except InputError as error:
+        problems.append(str(error))
+        return Policy(config.method)
 
 
 def folders(config: Any, problems: list[str]) -> tuple[str | None, dict[str, str]]:

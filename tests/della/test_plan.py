@@ -17,10 +17,9 @@ from della.errors import InputError
 from della.experts import Family
 from della.methods import make_method
 from della.plan import check_before, make_plan
-from della.plan_facts import BLOCK_BYTES, PROCESS_BYTES, memory_bound
-from della.plan_text import duration, size
+from della.plan_facts import BLOCK_ARRAYS, PROCESS_BYTES, TORCH_BYTES, memory_bound
+from della.plan_text import size
 from della.policy import Policy
-from della.room import available_memory, free_disk, uncached
 
 Q, EMBED, NORM = "model.layers.0.self_attn.q_proj.weight", "model.embed_tokens.weight", "model.norm.weight"
 DELLA = make_method("della")
@@ -67,6 +66,7 @@ def test_a_merge_that_goes_has_no_problems_and_the_numbers_worked_by_hand(base, 
     assert plan.facts["tensors"] == {
         "merged": {"tensors": 3, "parameters": 592},
         "passed": {"tensors": 0, "parameters": 0},
+        "added": {},
         "unpruned": {"tensors": 0, "parameters": 0, "names": []},
     }
     assert plan.facts["disk"]["needed"] == 592 * 4 + len('{"model_type": "llama"}')
@@ -150,78 +150,31 @@ def test_a_full_disk_is_caught_with_both_numbers(base, experts, tmp_path, monkey
     assert make_plan(base, experts, DELLA, seed=1, dtype="bfloat16", out=tmp_path / "out").problems == ()
 
 
-def test_what_an_interrupted_merge_left_beside_its_target_counts_as_free(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10_000, 8_000, 2_000))
-    for folder, count in ((".out.merging/files", 500), (".out.merging", 30), (".other.merging", 7)):
-        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-        (tmp_path / folder / "model.safetensors").write_bytes(bytes(count))
-    assert free_disk(tmp_path / "out") == 2_530
-    assert free_disk(tmp_path / "not" / "yet" / "there") == 2_000
-
-
 def test_too_little_memory_is_caught_with_both_numbers(base, experts, monkeypatch):
     monkeypatch.setattr("della.plan.available_memory", lambda: 200_000_000)
     (problem,) = make_plan(base, experts, DELLA, seed=1, threads=1).problems
-    assert f"needs up to {size(PROCESS_BYTES + BLOCK_BYTES)} of memory where 200 MB are available" in problem
+    assert (
+        f"needs up to {size(PROCESS_BYTES + BLOCK_ARRAYS * 4 * 2**20)} of memory where 200 MB are available" in problem
+    )
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "per_parameter"),
+    ("method", "options", "more"),
     [
         ("della", {}, 0),
-        ("della", {"rank_over": "tensor"}, 12),
-        ("della", {"rescale": "l1"}, 12),
-        ("ties", {}, 0),
-        ("ties", {"trim_over": "global"}, 12),
-        ("average", {}, 0),
+        ("della", {"rescale": "l1"}, 0),
+        ("ties", {"trim_over": "global"}, 0),
+        ("della", {"rank_over": "tensor"}, 4 * 2 * 1_000_010),
+        ("della", {"rank_over": "tensor", "drop_rate": 0.0, "epsilon": 0.0}, 0),
+        ("model_stock", {}, TORCH_BYTES + (16 + 12 * 2) * 1_000_010),
     ],
 )
-def test_memory_depends_on_the_model_only_where_whole_tensors_are_needed(method, options, per_parameter):
+def test_memory_depends_on_the_model_only_where_whole_tensors_are_needed(method, options, more):
+    """Two experts and two tensors, together 1,000,010 parameters; blocks of 2^20 are longer than their rows."""
     model = MemoryCheckpoint({"a": np.zeros((1000, 1000), np.float32), "b": np.zeros(10, np.float32)})
-    bound = memory_bound(model, Family(("a", "b"), ()), Policy(make_method(method, **options)), threads=3)
-    assert bound == PROCESS_BYTES + 3 * BLOCK_BYTES + per_parameter * 1_000_000
-
-
-def test_a_memory_limit_of_a_control_group_or_of_one_above_it_counts(tmp_path):
-    """Version 2: 1000 allowed, 700 taken of which 100 are cached file pages, so 400; the group above: 350 - 0."""
-    proc, groups = tmp_path / "proc", tmp_path / "groups"
-    (proc / "self").mkdir(parents=True)
-    (proc / "meminfo").write_text("MemTotal: 8 kB\nMemAvailable:       2 kB\n")
-    assert available_memory(proc, groups) == 2048
-    (proc / "self" / "cgroup").write_text("0::/job/step\n")
-    step = groups / "job" / "step"
-    step.mkdir(parents=True)
-    (step / "memory.max").write_text("1000\n")
-    (step / "memory.current").write_text("700\n")
-    (step / "memory.stat").write_text("anon 600\ninactive_file 60\nactive_file 40\n")
-    (groups / "job" / "memory.max").write_text("max\n")
-    (groups / "job" / "memory.current").write_text("800\n")
-    assert available_memory(proc, groups) == 400
-    (groups / "job" / "memory.max").write_text("1150\n")
-    assert available_memory(proc, groups) == 350
-
-
-def test_a_memory_limit_of_version_1_counts_and_no_limit_does_not(tmp_path):
-    proc, group = tmp_path / "proc", tmp_path / "groups" / "memory" / "job"
-    (proc / "self").mkdir(parents=True)
-    group.mkdir(parents=True)
-    (proc / "meminfo").write_text("MemAvailable: 2 kB\n")
-    (proc / "self" / "cgroup").write_text("9:name=systemd:/\n4:cpu,memory:/job\n")
-    (group / "memory.usage_in_bytes").write_text("700\n")
-    (group / "memory.limit_in_bytes").write_text("9223372036854771712\n")
-    assert available_memory(proc, tmp_path / "groups") == 2048
-    (group / "memory.limit_in_bytes").write_text("1000\n")
-    assert available_memory(proc, tmp_path / "groups") == 300
-
-
-def test_memory_is_unknown_where_nothing_tells_it(tmp_path):
-    assert available_memory(tmp_path, tmp_path) is None
-
-
-def test_a_file_that_was_just_written_is_in_memory(tmp_path):
-    (tmp_path / "file").write_bytes(bytes(1_000_000))
-    (tmp_path / "empty").touch()
-    assert uncached([tmp_path / "file", tmp_path / "empty"]) == 0
+    policy = Policy(make_method(method, **options))
+    bound = memory_bound(model, Family(("a", "b"), ()), policy, {"lm": model, "math": model}, threads=3)
+    assert bound == PROCESS_BYTES + 3 * BLOCK_ARRAYS * 4 * 2**20 + more
 
 
 def test_values_that_float16_cannot_hold_are_a_problem_and_sums_that_may_are_a_warning(tmp_path):
@@ -279,26 +232,30 @@ def test_a_plan_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=root, env=os.environ, timeout=60).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        *(
-            (0, "0 bytes"),
-            (999, "999 bytes"),
-            (1000, "1.0 kB"),
-            (9_949, "9.9 kB"),
-            (9_950, "10 kB"),
-            (999_499, "999 kB"),
-        ),
-        *((999_500, "1.0 MB"), (26_031_000_000, "26 GB"), (1.2e12, "1.2 TB"), (5e15, "5000.0 TB")),
-    ],
-)
-def test_sizes_are_written_with_two_figures_or_more(count, text):
-    assert size(count) == text
+def test_an_adapter_is_opened_measured_and_asked_for_its_base(base, tmp_path):
+    """Two factors of rank 2 for a 16 x 16 matrix hold 2 * 2 * 16 = 64 parameters."""
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": "org/other-7b"}))
+    prefix = "base_model.model." + Q.removesuffix(".weight")
+    factors = {"lora_A": (2, 16), "lora_B": (16, 2)}
+    save_file(
+        {f"{prefix}.{name}.weight": np.full(shape, 0.01, np.float32) for name, shape in factors.items()},
+        folder / "adapter_model.safetensors",
+    )
+    plan = make_plan(base, {"lm": folder}, DELLA, seed=1)
+    assert plan.problems == ()
+    assert [("trained for the base org/other-7b" in warning) for warning in plan.warnings] == [True]
+    assert (plan.facts["models"][1]["parameters"], plan.facts["models"][1]["dtypes"]) == (64, "adapter")
+    assert plan.facts["lineage"]["lm"]["verdict"] == "unknown"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.1, "1 s"), (99, "99 s"), (100, "2 minutes"), (3599, "60 minutes"), (7200, "2.0 hours")]
-)
-def test_durations_are_written_for_readers(seconds, text):
-    assert duration(seconds) == text
+def test_an_expert_called_base_is_an_expert(base, experts):
+    plan = make_plan(base, {"base": experts["lm"]}, DELLA, seed=1)
+    assert (plan.problems, list(plan.facts["lineage"])) == ((), ["base"])
+
+
+def test_a_tokenizer_of_nobody_is_a_problem(base, experts):
+    (problem,) = make_plan(base, experts, DELLA, seed=1, tokenizer="code").problems
+    assert "tokenizer=code: no such expert" in problem

@@ -1,4 +1,4 @@
-"""`python -m scripts.plan`: whether a merge would go, all that it would fail at, exit code 0 or 2; it writes nothing."""
+"""`python -m scripts.plan`: whether a merge would go, all that it would fail at, exit code 0 or 2, nothing written."""
 
 import shutil
 
@@ -114,3 +114,28 @@ def test_help_lists_the_options_of_a_merge(call):
     said = call("plan", "--help").out
     assert "max_shard_gb" in said
     assert "its disk is not checked" in said
+
+
+def test_weights_and_patterns_are_checked_as_a_merge_checks_them(call, named):
+    ended = call("plan", *named, "weights.lm=0.5", "exclude=['*norm*']")
+    assert (ended.code, ended.err) == (0, "")
+    unpruned = next(line for line in ended.out.splitlines() if "unpruned" in line)
+    assert unpruned.split()[3:5] == ["5", "160"]  # two layers with two norms and a last one, of 32 parameters each
+    ended = call("plan", *named, "weights.code=0.5", "threads=0")
+    assert ended.code == 2
+    assert "weights.code: there is no such expert" in ended.err
+    assert "threads=0: write a whole number from 1" in ended.err
+
+
+def test_a_mergekit_file_is_planned_and_its_mistakes_are_told(call, pico, tmp_path):
+    file = tmp_path / "config.yml"
+    models = "".join(f"  - model: {pico.models[name]}\n    parameters: {{weight: 0.5}}\n" for name in ("lm", "math"))
+    file.write_text(f"merge_method: task_arithmetic\nbase_model: {pico.base}\nmodels:\n{models}")
+    ended = call("plan", "--mergekit", file)
+    assert ended.code == 0
+    assert all(line.startswith("warning: ") for line in ended.err.splitlines())
+    assert [line.split()[0] for line in ended.out.splitlines() if line.endswith("fine")] == ["lm", "math"]
+    file.write_text("merge_method: slerp\n")
+    ended = call("plan", "--mergekit", file)
+    assert (ended.code, ended.err.startswith(f"error: {file}: ")) == (2, True)
+    assert "mergekit" in call("plan", "--mergekit", file, "method=ties").err
