@@ -86,7 +86,9 @@ class Findings:
     delta_largest: Mapping[str, float]
 
 
-def examine(base: Model, experts: Mapping[str, Model], names: Iterable[str] | None = None) -> Findings:
+def examine(
+    base: Model, experts: Mapping[str, Model], names: Iterable[str] | None = None, deltas: bool = True
+) -> Findings:
     """Compare every expert with the base, and the experts with each other, over the same sample of values.
 
     Tensors that only one of two models has, or has in another shape, are left out of their comparison.
@@ -95,6 +97,7 @@ def examine(base: Model, experts: Mapping[str, Model], names: Iterable[str] | No
         base: the base that was named.
         experts: name -> model; only tensors that it holds in full are compared.
         names: of the tensors that a merge changes; None: all.
+        deltas: whether deltas are merged; a mean of the weights themselves may well have the base among its experts.
     """
     places = choose_places({name: base.headers[name] for name in (base.headers if names is None else names)})
     ours, broken = take(base, base.headers, places)
@@ -108,9 +111,10 @@ def examine(base: Model, experts: Mapping[str, Model], names: Iterable[str] | No
     warnings: list[str] = []
     for name, lineage in lineages.items():
         where = f"expert {name} ({labels[name]})"
-        said = [*_far(where, base.label, lineage), *_odd(where, lineage)]
+        said = [*_far(where, base.label, lineage), *_odd(where, lineage, deltas)]
         (problems if lineage.verdict == "wrong" else warnings).extend(said)
-    warnings += _relatives(base, labels, lineages, samples)
+    if deltas:
+        warnings += _relatives(base, labels, lineages, samples)
     delta_largest = {name: largest(ours, sample) for name, sample in samples.items()}
     return Findings(lineages, tuple(problems), tuple(warnings), largest({}, ours), delta_largest)
 
@@ -160,9 +164,9 @@ def _far(expert: str, base: str, lineage: Lineage) -> Iterator[str]:
         yield f"{usual}; check that it was tuned from this base, and drop little of a delta as large as that"
 
 
-def _odd(expert: str, lineage: Lineage) -> Iterator[str]:
+def _odd(expert: str, lineage: Lineage, deltas: bool) -> Iterator[str]:
     whole = lineage.whole
-    if whole.values and not whole.apart:
+    if deltas and whole.values and not whole.apart:
         yield f"{expert}: equals the base in all {whole.values:,} values looked at and adds nothing; check the folder"
     if lineage.unlike:
         yield f"{expert}: not the base's at all (cosine below {WRONG:g}) are {some(lineage.unlike)}; check the folder"

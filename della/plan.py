@@ -23,6 +23,7 @@ from della.folder import refuse_occupied
 from della.headers import FLOATS
 from della.lineage import adapter_warnings, examine
 from della.lora import open_expert
+from della.methods import METHODS
 from della.options import Options
 from della.pace import measure_pace
 from della.plan_facts import DTYPES, counted, lineage_facts, memory_bound, model_facts, weight_files, written_bytes
@@ -187,7 +188,8 @@ class _Survey:
     ) -> None:
         """The lineage of every expert, and whether what was seen fits into float16."""
         try:
-            found = examine(base, experts, family.merged)
+            deltas = policy is None or not METHODS[policy.method.name].absolute
+            found = examine(base, experts, family.merged, deltas)
         except (InputError, OSError) as error:
             self.problems.append(str(error))
             return

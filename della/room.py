@@ -20,7 +20,7 @@ _LOOKED_AT = 2**28  # of each file, its first bytes say whether it has been read
 
 def existing_parent(out: Path) -> Path:
     """The nearest folder above `out` that exists."""
-    return next(path for path in Path(os.path.abspath(out)).parents if path.exists())
+    return next(path for path in Path(os.path.realpath(out)).parents if path.exists())
 
 
 def free_disk(out: Path) -> int:
@@ -29,7 +29,8 @@ def free_disk(out: Path) -> int:
     What an interrupted merge into `out` left there counts as free: it is gone on with, or removed first.
     """
     parent = existing_parent(out)
-    unfinished = Path(os.path.abspath(out)).with_name(f".{Path(out).name}.merging")
+    target = Path(os.path.realpath(out))
+    unfinished = target.with_name(f".{target.name}.merging")
     left = sum(path.stat().st_size for path in unfinished.rglob("*") if path.is_file())
     return shutil.disk_usage(parent).free + left
 

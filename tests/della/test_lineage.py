@@ -119,6 +119,13 @@ def test_an_expert_that_equals_the_base_and_experts_that_are_equal_are_told():
     )
 
 
+def test_a_mean_of_weights_may_have_its_base_among_the_experts():
+    base = draw(0)
+    experts = {"base": held(base), "lm": held(tuned(base, 1, 0.1)), "math": held(tuned(base, 2, 0.1))}
+    assert examine(held(base), experts, deltas=False).warnings == ()
+    assert len(examine(held(base), experts).warnings) == 1
+
+
 def test_the_expert_that_is_the_others_base_is_named():
     """lm and math are 0.1 from x; the base that is named is one more of them: sqrt(0.1^2 + 0.1^2) = 0.14 away."""
     base = draw(0)
