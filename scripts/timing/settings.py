@@ -15,9 +15,9 @@ class BenchConfig:
 
     sizes: list[float] = option([0.1, 0.3, 1.0], "models to merge three experts of, billions of parameters")
     methods: list[str] = option(list(METHODS), f"what is measured at each size: {', '.join(METHODS)}")
-    experts: list[int] = option([1, 2, 4, 8], "numbers of experts to merge; []: three alone")
-    expert_size: float = option(0.1, "size at which their number varies, billions of parameters")
-    expert_methods: list[str] = option(["task_arithmetic", "della"], "what is measured at each number of experts")
+    counts: list[int] = option([1, 2, 4, 8], "numbers of experts to merge; []: three alone")
+    counts_size: float = option(0.1, "size at which their number varies, billions of parameters")
+    counts_methods: list[str] = option(["task_arithmetic", "della"], "what is measured at each number of experts")
     rounds: int = option(3, "measured rounds, interleaved; the table has their medians")
     again: list[str] = option([], f"measure these again, though it was done: {', '.join(TOOLS)}")
     keep: bool = option(False, "keep the random models (gigabytes) for the next time")
@@ -27,12 +27,12 @@ class BenchConfig:
 
     def __post_init__(self) -> None:
         at_least("rounds", self.rounds, 1)
-        for count in self.experts:
-            at_least("experts", count, 1)
-        for size in (*self.sizes, self.expert_size):
+        for count in self.counts:
+            at_least("counts", count, 1)
+        for size in (*self.sizes, self.counts_size):
             if not 0.0001 <= size <= 100:
                 raise InputError(f"a size of {size:g}: write billions of parameters, from 0.0001 to 100")
-        for where in ("methods", "expert_methods"):
+        for where in ("methods", "counts_methods"):
             for method in getattr(self, where):
                 one_of(where, method, METHODS)
         for tool in self.again:
