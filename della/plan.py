@@ -6,7 +6,7 @@
     check_before(plan)                  # raises one InputError with all problems
 
 A problem never hides another: folders are opened one by one, and what cannot be said without one that is missing is
-left out. Reads at most a few million values of each model (della/sample.py) and imports no torch.
+left out. Reads at most a million values of each model (della/sample.py) and imports no torch.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A fixed sample of a model's values, a few million at most, and the distance between two models over it.
+"""A fixed sample of a model's values, a million at most, and the distance between two models over it.
 
     places = choose_places(base.headers)
     ours, broken = take(base, base.headers, places)
@@ -19,7 +19,7 @@ import numpy as np
 
 from della.checkpoint import FLOATS, Header, Model
 
-TENSORS, VALUES, CHUNK = 256, 2**21, 2048  # at most so many tensors and values of a model, read in runs of CHUNK
+TENSORS, VALUES, CHUNK = 256, 2**20, 2048  # at most so many tensors and values of a model, read in runs of CHUNK
 _WORDS = {  # the first kind with a word in the tensor's name
     "embeddings": ("embed", ".wte.", "wte.weight", "wpe.weight", "lm_head"),
     "attention": ("attn", "attention"),
