@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from della.errors import InputError
 from della.methods import METHODS
-from della.output import merge_to_folder
 from della.policy import Policy
 from scripts.door import door
 from scripts.family import open_family
@@ -48,6 +47,8 @@ def main(config: MergeConfig) -> None:
         for warning in plan.warnings:
             say(f"warning: {warning}")
         check_before(plan)
+    from della.output import merge_to_folder  # numba takes a second to import: mistakes are answered without it
+
     with tqdm(total=parameters, desc="merging", unit=" parameters", unit_scale=True, disable=None, leave=False) as bar:
         merge_to_folder(
             base,
