@@ -94,8 +94,10 @@ def _magprune(delta: "Tensor", options: o.Della, site: Site) -> "Pruned":
 
 
 def _top_k(delta: "Tensor", options: o.Ties, site: Site) -> "Pruned":
-    from della.prune import find_cut, top_k
+    from della.prune import find_cut, keep_all, top_k
 
+    if options.drop_rate == 0:
+        return keep_all(delta)
     return top_k(delta, site.cut or find_cut(lambda: [delta], options.drop_rate))
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 from della.checkpoint import Model
 from della.delta import compute_delta, is_finite
 from della.elect import elect
-from della.experts import Family
+from della.experts import Family, base_rows
 from della.fuse import add_to_base, fuse
+from della.lora import product_torch
 from della.methods import METHODS, Site
 from della.policy import Policy
 from della.prune import Cut
@@ -46,18 +47,20 @@ class Reference:
         Raises:
             InputError: it is not finite.
         """
-        model = self.experts[expert]
-        low_rank = getattr(model, "low_rank", {}).get(name)
-        if low_rank is not None:
-            delta = low_rank.tensor(self.device).view(theta.shape)
-        elif name not in model.headers:
-            delta = torch.zeros_like(theta, dtype=torch.float32)
+        model, ours = self.experts[expert], theta.to(torch.float32)
+        factors = getattr(model, "low_rank", {}).get(name)
+        changes = factors is not None or name not in model.headers  # what is known is its difference from the base
+        if factors is not None:
+            delta = product_torch(factors, 0, factors.shape[0], self.device).view(theta.shape)
+        elif changes:
+            delta = torch.zeros_like(ours)
         else:
-            theta_t = model.tensor(name).to(self.device)
-            theta_t = theta_t[: theta.shape[0]] if theta_t.shape != theta.shape else theta_t
+            theta_t = base_rows(model.tensor(name).to(self.device), tuple(theta.shape))
             delta = theta_t.to(torch.float32) if absolute else compute_delta(theta, theta_t)
+        if changes and absolute:
+            delta = ours + delta
         if not is_finite(delta):
-            raise not_finite(name, self.base, expert, model, is_finite(theta))
+            raise not_finite(name, self.base, expert, model, (absolute and not changes) or is_finite(ours))
         return delta
 
 
@@ -117,5 +120,7 @@ def merge_tensor(
     start = torch.zeros_like(theta) if row.absolute else theta
     merged = add_to_base(start, fused, common.lambda_, dtype or theta.dtype)
     if not is_finite(merged):
+        if not row.absolute and not is_finite(theta.to(torch.float32)):
+            raise not_finite(name, source.base, "", source.base, False)
         raise overflows(name, str(merged.dtype).removeprefix("torch."))
     return merged.cpu(), {expert: part.kept for expert, part in pruned.items()}

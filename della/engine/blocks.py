@@ -39,13 +39,16 @@ def block_ranges(tensor: Tensor, elements: int = BLOCK_ELEMENTS) -> list[tuple[i
 
 
 def delta_block(tensor: Tensor, source: Source, start: int, count: int, out: np.ndarray) -> bool:
-    """out[:count] = the delta of one expert, as `della.delta.compute_delta` gives it; whether it is finite."""
+    """out[:count] = the delta of one expert, as `della.reference.Reference.delta` gives it; whether it is finite."""
     code, address = source_block(tensor, source, start, count, "delta")
     load(code, address, start, count, out)
-    if code < DELTA and not tensor.absolute:
+    if (code < DELTA) != tensor.absolute:  # it needs the base: subtracted, or added to what is given as a delta
         base = scratch("base", count)
         load(tensor.base.code, tensor.base.address, start, count, base)
-        return subtract(base, out, count)
+        if code < DELTA:
+            return subtract(base, out, count)
+        with np.errstate(over="ignore"):
+            out[:count] += base
     return bool(np.isfinite(out[:count]).all())
 
 
@@ -150,7 +153,7 @@ def prune_block(tensor: Tensor, t: int, p: int, start: int, count: int) -> tuple
         max(1, tensor.columns),
         np.array([tensor.base.code, tensor.base.address, tensor.absolute], np.int64),
         np.array([source_block(tensor, source, start, count, "one")], np.int64),
-        (streams[t : t + 1], rank_streams[t : t + 1], by_random),
+        (streams[t : t + 1], rank_streams[t : t + 1], by_random[t : t + 1]),
         (thresholds, keeps, table[t : t + 1, p : p + 1].copy(), one_float),
         (
             tensor.prunes[t : t + 1, p : p + 1].copy(),
@@ -189,14 +192,30 @@ class BadBlock(Exception):
 
 
 def refuse(bad: BadBlock, tensor: Tensor, base: Model, experts: dict[str, Model], dtype: str) -> InputError:
-    """What is said of a bad block."""
-    if bad.failed < 0:
-        return overflows(tensor.name, dtype)
-    expert = list(experts)[bad.failed - 1]
-    values = np.empty(bad.count, np.float32)
-    load(tensor.base.code, tensor.base.address, bad.start, bad.count, values)
-    sound = tensor.absolute or bool(np.isfinite(values).all())
-    return not_finite(tensor.name, base, expert, experts[expert], sound)
+    """What is said of a tensor with a bad block: the same whichever block failed first, so all of them are looked at.
+
+    An input is named before the result, the base before the experts, these in the order of their names.
+    """
+    ranges = block_ranges(tensor)
+    sound = _is_finite(tensor, ranges)
+    for expert, source in tensor.experts.items():
+        needs_base = not tensor.absolute or source.code >= DELTA
+        for start, count in ranges:
+            if not delta_block(tensor, source, start, count, scratch("checked", count)):
+                return not_finite(tensor.name, base, expert, experts[expert], sound or not needs_base)
+    if not sound and not tensor.absolute:  # where nothing but factors is added to the base
+        return not_finite(tensor.name, base, "", base, False)
+    return overflows(tensor.name, dtype)
+
+
+def _is_finite(tensor: Tensor, ranges: list[tuple[int, int]]) -> bool:
+    """Whether the base is, in float32."""
+    for start, count in ranges:
+        values = scratch("checked", count)
+        load(tensor.base.code, tensor.base.address, start, count, values)
+        if not np.isfinite(values).all():
+            return False
+    return True
 
 
 def _prune_ranked(

@@ -70,7 +70,7 @@ class Tensor:
     means: np.ndarray
     lambdas: np.ndarray
     weights: np.ndarray
-    streams: tuple[np.ndarray, np.ndarray, bool]
+    streams: tuple[np.ndarray, np.ndarray, np.ndarray]
     tables: tuple[np.ndarray, np.ndarray, np.ndarray]
 
     @property
@@ -112,7 +112,7 @@ def prepare(
         else [(0, 0, 0, 0)] * len(experts)
         for purpose in ("", "rank")
     ]
-    by_random = any(getattr(option, "rank_by", "") == "random" for row in options for option in row)
+    by_random = [any(getattr(option, "rank_by", "") == "random" for option in row) for row in options]
     common = options[0]
     return Tensor(
         name=name,
@@ -126,7 +126,7 @@ def prepare(
         means=np.array([option.fuse == "mean" for option in common], np.int64),
         lambdas=np.array([option.lambda_ for option in common], np.float32),
         weights=np.array([[policy.weight(name, e) for e in experts] for policy in policies], np.float32),
-        streams=(np.array(streams[0], np.uint64), np.array(streams[1], np.uint64), by_random),
+        streams=(np.array(streams[0], np.uint64), np.array(streams[1], np.uint64), np.array(by_random)),
         tables=_tables(options, columns),
     )
 

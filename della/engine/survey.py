@@ -61,9 +61,10 @@ def survey(tensor: Tensor, ranges: list[tuple[int, int]], shared: dict[tuple[int
         for p in range(points):
             options: Any = tensor.options[t][p]
             if tensor.prunes[t, p] == block.TOP_K and tensor.size:
-                found = shared[t, p] if shared else known.get(options.drop_rate)
-                found = found or tensor_cut(tensor, t, source, ranges, options.drop_rate)
-                known[options.drop_rate] = found
+                found = (shared or {}).get((t, p))
+                if found is None:
+                    found = known.get(options.drop_rate) or tensor_cut(tensor, t, source, ranges, options.drop_rate)
+                    known[options.drop_rate] = found
                 cuts[t, p] = _place_ties(tensor, t, p, source, ranges, found, ties)
             elif getattr(options, "rescale", "") == "l1" and tensor.prunes[t, p] != block.KEEP_ALL:
                 factors[t, p] = _l1_factor(tensor, t, p, ranges)
@@ -186,7 +187,7 @@ def shared_cuts(tensors: Iterable[tuple[Tensor, list[tuple[int, int]]]], t: int,
     left = found.ties
     for (tensor, ranges), source in zip(tensors, sources, strict=True):
         if found.ties == found.equal:
-            yield Found(found.bits, 1, 1)  # all equal ones are kept
+            yield Found(found.bits, tensor.size, tensor.size)  # however many are equal, all of them are kept
             continue
         equal = sum(
             passes.count_equal(values, count, np.uint32(found.bits))

@@ -82,7 +82,7 @@ def store(code, values, address, start, count):
         for i in range(count):
             rounded = (raw[i] + np.uint32(0x7FFF) + ((raw[i] >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
             halves[i] = np.uint16(rounded)
-            top = max(top, max(raw[i], rounded << np.uint32(16)) & _EXPONENT)
+            top = max(top, max(raw[i] & _EXPONENT, (rounded << np.uint32(16)) & _EXPONENT))
         return top != _EXPONENT
     for i in range(count):
         half = _to_half(raw[i])

@@ -32,9 +32,9 @@ def merge_block(start, count, columns, base, experts, draws, tables, points, out
     Args:
         start, count: flat element indices; multiples of `columns` where rows are ranked.
         columns: row length.
-        base: int64 [3]: dtype code, address, 1 if experts are absolute (no base is subtracted or added).
+        base: int64 [3]: dtype code, address, 1 if experts are absolute: what is fused are their values.
         experts: int64 [T, 2]: dtype code and address; DELTA is a delta in float32, ABSENT one of zero.
-        draws: (uint64 [T, 4] streams of the mask, uint64 [T, 4] of the ranks, rank by random words).
+        draws: (uint64 [T, 4] streams of the mask, uint64 [T, 4] of the ranks, bool [T]: rank by these).
         tables: (uint32 [K, n] thresholds - 1, float32 [K, n] keep probabilities, int64 [T, P] which row of these,
             float32 [T, P] factors after pruning); a row is indexed by rank, by 0 for BERNOULLI.
         points: (int64 [T, P] prune codes, int64 [P] elect, int64 [P] mean, float32 [P] lambda, float32 [P, T] weights,

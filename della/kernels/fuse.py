@@ -81,7 +81,7 @@ def add_to_base(n, lambda_, absolute, singles):
     fused, base = singles[1], singles[0]
     if absolute:
         for i in range(n):
-            fused[i] = fused[i] * lambda_
+            fused[i] = _NOTHING + fused[i] * lambda_  # as the reference: -0 becomes +0
     else:
         for i in range(n):
             fused[i] = base[i] + fused[i] * lambda_

@@ -21,7 +21,7 @@ _MAGNITUDE = np.uint32(0x7FFFFFFF)
 
 @njit(**FLAGS)
 def read_deltas(at, n, base, experts, singles):
-    """Row 0: the base. Row 5 + t: the delta of expert t."""
+    """Row 0: the base. Row 5 + t: the delta of expert t, or its values where experts are absolute."""
     load(base[0], base[1], at, n, singles[0])
     for t in range(experts.shape[0]):
         row = singles[5 + t]
@@ -29,9 +29,18 @@ def read_deltas(at, n, base, experts, singles):
         if experts[t, 0] < DELTA and not base[2]:
             if not subtract(singles[0], row, n):
                 return t + 1
-        elif not _finite(row, n):
+            continue
+        if experts[t, 0] >= DELTA and base[2]:
+            _add(singles[0], row, n)
+        if not _finite(row, n):
             return t + 1
     return 0
+
+
+@njit(**FLAGS)
+def _add(base, values, n):
+    for i in range(n):
+        values[i] = base[i] + values[i]
 
 
 @njit(**FLAGS)
@@ -58,7 +67,7 @@ def draw(at, n, columns, prunes, draws, singles, words, counters):
         if not rank:
             continue
         scores = words[1]
-        if by_random:
+        if by_random[t]:
             _words(rank_streams[t], at, n, scores, words[0])
         else:
             _magnitudes(n, singles[5 + t].view(np.uint32), scores)
