@@ -125,15 +125,15 @@ def make_job(
     vocab: str,
 ) -> Merge:
     """What is merged, checked."""
-    random = next((policy.method.name for policy in policies if policy.is_random), None)
-    if random and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise InputError(f"method {random} drops at random and seed is {seed!r}; write seed=1 or another integer")
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; write one of {', '.join(DTYPES)}")
     experts = {name: experts[name] for name in sorted(experts)}
     family = check_family(base, experts, vocab)
     for policy in policies:
         policy.check(family.merged, experts)
+        if policy.is_random(family.merged, experts) and (isinstance(seed, bool) or not isinstance(seed, int)):
+            name = policy.method.name
+            raise InputError(f"method {name} drops at random and seed is {seed!r}; write seed=1 or another integer")
     return Merge(base, experts, policies, seed, family, dtype)
 
 

@@ -84,7 +84,7 @@ def merge_to_folder(
             told(f"going on with a merge that was stopped: {staging.resumed} of {len(shards)} shards are whole")
         kept = _write_shards(job, shards, staging, threads, device, progress)
         _write_files(staging, base, experts, job, vocab, tokenizer)
-        facts = _facts(base, experts, policy, seed, config or {}, tokenizer) | _drop_rates(job, kept)
+        facts = _facts(base, experts, policy, job, config or {}, tokenizer) | _drop_rates(job, kept)
         write_json(staging.place("merge.json"), facts)
         write_card(staging.place("README.md"), facts)
     return facts
@@ -189,7 +189,7 @@ def _facts(
     base: Checkpoint,
     experts: Experts,
     policy: Policy,
-    seed: int | None,
+    job: Merge,
     config: Mapping[str, Any],
     tokenizer: str,
 ) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _facts(
         "config": dict(config),
         "method": {**method, **{name: value for name, value in more.items() if value}},
         "paper": METHODS[policy.method.name].paper,
-        "seed": seed if policy.is_random else None,
+        "seed": job.seed if policy.is_random(job.family.merged, job.experts) else None,
         "tokenizer": tokenizer,
         "inputs": {
             "base": {"path": base.label, "sha256": base.sha256()},

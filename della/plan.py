@@ -146,7 +146,7 @@ class _Survey:
             self.problems.append("no expert to merge is named; write experts.models.NAME=FOLDER for each")
         if policy is not None:
             self.facts["method"] = policy.method.name
-            if policy.is_random and (isinstance(seed, bool) or not isinstance(seed, int)):
+            if policy.method.is_random and (isinstance(seed, bool) or not isinstance(seed, int)):
                 name = policy.method.name
                 self.problems.append(
                     f"method {name} drops at random and seed is {seed!r}; write seed=1 or another integer"

@@ -36,8 +36,8 @@ def memory_bound(base: Model, family: Family, policy: Policy | None, experts: Ma
     in_work = min(sum(sizes), AHEAD * max(sizes))
     if needs_torch([policy], max(family.merged, key=lambda name: base.headers[name].numel), experts):
         return streamed + TORCH_BYTES + in_work * (16 + 12 * len(experts))
-    over_tensor = getattr(policy.method, "rank_over", "row") == "tensor" and policy.is_random
-    return streamed + (in_work * 4 * len(experts) if over_tensor else 0)
+    over_tensor = getattr(policy.method, "rank_over", "row") == "tensor" and policy.method.is_random
+    return streamed + (max(sizes) * 4 * len(experts) if over_tensor else 0)
 
 
 def written_bytes(base: Model, family: Family, dtype: str | None) -> int:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import Any
 
 from della.errors import InputError
@@ -78,10 +77,10 @@ class Policy:
                 if not any(fnmatchcase(tensor, pattern) for tensor in tensors):
                     raise InputError(f"{name}: no tensor matches {pattern!r}; write a pattern such as '*norm*'")
 
-    @cached_property
-    def is_random(self) -> bool:
-        """Whether the merge may depend on a mask seed."""
-        return self.method.is_random or self.overrides is not None
+    def is_random(self, tensors: Iterable[str], experts: Iterable[str]) -> bool:
+        """Whether a merge of these tensors and experts depends on a mask seed."""
+        experts = list(experts)
+        return any(self.options(tensor, expert).is_random for tensor in tensors for expert in experts)
 
 
 def unpruned(options: Options) -> Options:

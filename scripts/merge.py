@@ -36,11 +36,11 @@ def main(config: MergeConfig) -> None:
     base, experts, policy, settings = opened.base, opened.experts, opened.policy, opened.settings
     check_device(config.device)
     parameters = sum(math.prod(header.shape) for header in base.headers.values())
-    if parameters * len(experts) > LONG:
+    if config.check and parameters * len(experts) > LONG:
         from della.plan import check_before, make_plan
 
         folders = {name: model.folder for name, model in experts.items()}
-        choices = {name: settings[name] for name in ("dtype", "vocab")}
+        choices = {name: settings[name] for name in ("dtype", "vocab", "tokenizer")}
         plan = make_plan(
             base.folder, folders, policy, seed=config.seed, out=config.out, threads=config.threads, **choices
         )

@@ -71,7 +71,7 @@ def _described(recipe: MergekitRecipe, seed: int | None, rescale: str) -> dict[s
             "models": {name: str(folder) for name, folder in sorted(recipe.models.items())},
         },
         "method": describe(recipe.policy.method),
-        "seed": seed if recipe.policy.is_random else None,
+        "seed": seed,
         "vocab": recipe.vocab,
         "tokenizer": recipe.tokenizer,
         "dtype": recipe.output_dtype,

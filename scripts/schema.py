@@ -178,6 +178,7 @@ class MergeConfig:
     tokenizer: str = option("base", "whose tokenizer and chat template the result gets: base, or an expert's name")
     mergekit: str | None = option(None, "a mergekit YAML that says all of the above instead: --mergekit FILE")
     rescale: str | None = option(None, "with --mergekit: per_parameter (the papers) | l1 (what mergekit does)")
+    check: bool = option(True, "look at a long merge first, as scripts.plan does, and refuse what cannot be right")
     device: str = option("cpu", "where the arithmetic is done: cpu | cuda; the result is the same")
     threads: int | None = option(None, "threads on the CPU; null: one per core")
     paths: Paths = field(default_factory=Paths)

@@ -2,8 +2,10 @@
 
 import math
 import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from della.kernels.philox import words as draw_words
 from della.refusals import not_finite, overflows
 
 _local = threading.local()
+
+Result = TypeVar("Result")
 
 
 def scratch(kind: str, *shape: int, dtype: type = np.float32) -> np.ndarray:
@@ -128,16 +132,28 @@ def _sources(tensor: Tensor, survey: Survey, start: int, count: int) -> tuple[np
     expert -> how many of its deltas are kept."""
     sources = np.empty((len(tensor.experts), 2), np.int64)
     prunes = tensor.prunes.copy()
-    ranked = {}
+    pruned = {t: scratch(f"pruned {t}", count) for t, _ in survey.ascending}
+
+    def prune(t: int) -> int:
+        return _prune_ranked(tensor, survey, t, start, count, pruned[t])
+
+    ranked = dict(zip(pruned, each(prune, pruned), strict=True))
     for t, source in enumerate(tensor.experts.values()):
-        if (t, 0) in survey.ascending:
-            pruned = scratch(f"pruned {t}", count)
-            ranked[t] = _prune_ranked(tensor, survey, source, t, start, count, pruned)
-            sources[t] = DELTA, pruned.ctypes.data - 4 * start
+        if t in ranked:
+            sources[t] = DELTA, pruned[t].ctypes.data - 4 * start
             prunes[t] = PRUNED
         else:
             sources[t] = source_block(tensor, source, start, count, str(t))
     return sources, prunes, ranked
+
+
+def each(do: Callable[[int], Result], experts: Iterable[int]) -> list[Result]:
+    """What `do` returns for each expert, each in a thread of its own."""
+    experts = list(experts)
+    if not experts:
+        return []
+    with ThreadPoolExecutor(len(experts)) as pool:
+        return list(pool.map(do, experts))
 
 
 def prune_block(tensor: Tensor, t: int, p: int, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -218,11 +234,10 @@ def _is_finite(tensor: Tensor, ranges: list[tuple[int, int]]) -> bool:
     return True
 
 
-def _prune_ranked(
-    tensor: Tensor, survey: Survey, source: Source, t: int, start: int, count: int, pruned: np.ndarray
-) -> int:
+def _prune_ranked(tensor: Tensor, survey: Survey, t: int, start: int, count: int, pruned: np.ndarray) -> int:
     """MAGPRUNE over the whole tensor, for the next block of it."""
     values = scratch("values", count)
+    source = list(tensor.experts.values())[t]
     if not delta_block(tensor, source, start, count, values):
         raise BadBlock(t + 1, start, count)
     words = scratch("ranked words", count + 2 * BLOCK, dtype=np.uint32)

@@ -59,14 +59,18 @@ def merge(job: Merge, names: Sequence[str], sink: Sink, threads: int | None = No
             for name in names:
                 waiting.append(_Work(job, name, sink, pool, shared.get(name)))
                 if len(waiting) >= AHEAD:
-                    waiting[1].submit_blocks()
-                    yield waiting.popleft().result()
+                    yield _first(waiting)
             while waiting:
-                if len(waiting) > 1:
-                    waiting[1].submit_blocks()
-                yield waiting.popleft().result()
+                yield _first(waiting)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _first(waiting: "collections.deque[_Work]") -> Done:
+    """The first tensor, finished; the blocks of the second are handed to the threads before that."""
+    if len(waiting) > 1 and not waiting[0].alone and not waiting[1].alone:
+        waiting[1].submit_blocks()
+    return waiting.popleft().result()
 
 
 class _Work:
@@ -86,6 +90,7 @@ class _Work:
         self.target = sink.open(name, (shape[0] + more, *shape[1:]) if more else shape, job.dtype_of(name))
         self.futures: list[Future[np.ndarray | None]] = []
         self.submitted = False
+        self.alone = False  # whether it holds so much memory that no other tensor may do so at the same time
         self.tensor: Tensor | None = None
         if name in job.family.passed:
             self.first: Future = pool.submit(self._copy)
@@ -94,7 +99,9 @@ class _Work:
         else:
             self.tensor = prepare(name, job.base, job.experts, job.policies, job.seed)
             self.ranges = block_ranges(self.tensor, job.elements)
-            self.first = pool.submit(survey.survey, self.tensor, self.ranges, shared)
+            self.alone = any(self.tensor.whole(t, 0) for t in range(len(job.experts)))
+            if not self.alone:
+                self.first = pool.submit(survey.survey, self.tensor, self.ranges, shared)
 
     def submit_blocks(self) -> None:
         """Hands the blocks to the threads, once the survey is there."""
@@ -102,14 +109,15 @@ class _Work:
             return
         self.submitted = True
         try:
+            if self.alone:
+                self.futures = [self.pool.submit(self._ranked)]
+                return
             found = self.first.result()
         except BadBlock as bad:
             assert self.tensor is not None
             raise blocks.refuse(bad, self.tensor, self.job.base, self.job.experts, "") from None
         if self.tensor is None:
             self.futures = [self.first]
-        elif found.ascending:  # equal magnitudes are counted on from block to block
-            self.futures = [self.pool.submit(self._blocks_in_order, found)]
         else:
             self.futures = [self.pool.submit(self._block, found, index) for index in range(len(self.ranges))]
 
@@ -140,7 +148,10 @@ class _Work:
         self.job.progress(count)
         return kept
 
-    def _blocks_in_order(self, found: Survey) -> np.ndarray:
+    def _ranked(self) -> np.ndarray:
+        """A tensor with ranks over all of it: equal magnitudes are counted on from block to block."""
+        assert self.tensor is not None
+        found = survey.survey(self.tensor, self.ranges, self.shared)
         return np.sum([self._block(found, index) for index in range(len(self.ranges))], axis=0)
 
     def _copy(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from della.counts import kept_count
-from della.engine.blocks import BadBlock, Survey, delta_block, prune_block, scratch
+from della.engine.blocks import BadBlock, Survey, delta_block, each, prune_block, scratch
 from della.engine.prepare import Source, Tensor
 from della.kernels import block, passes, whole
 
@@ -55,7 +55,6 @@ def survey(tensor: Tensor, ranges: list[tuple[int, int]], shared: dict[tuple[int
     cuts = np.zeros((experts, points), np.uint32)
     ties = [np.zeros((experts, points), np.int64) for _ in ranges]
     factors = np.ones((experts, points), np.float32)
-    ascending: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
     for t, source in enumerate(tensor.experts.values()):
         known: dict[float, Found] = {}
         for p in range(points):
@@ -68,8 +67,8 @@ def survey(tensor: Tensor, ranges: list[tuple[int, int]], shared: dict[tuple[int
                 cuts[t, p] = _place_ties(tensor, t, p, source, ranges, found, ties)
             elif getattr(options, "rescale", "") == "l1" and tensor.prunes[t, p] != block.KEEP_ALL:
                 factors[t, p] = _l1_factor(tensor, t, p, ranges)
-            elif tensor.whole(t, p) and tensor.prunes[t, p] == block.MAGPRUNE:
-                ascending[t, p] = _sorted(tensor, t, source, ranges)
+    whole = [t for t in range(experts) if tensor.whole(t, 0) and tensor.prunes[t, 0] == block.MAGPRUNE]
+    ascending = dict(zip([(t, 0) for t in whole], each(lambda t: _sorted(tensor, t, ranges), whole), strict=True))
     return Survey(cuts, ties, factors, ascending)
 
 
@@ -160,8 +159,9 @@ def _l1_factor(tensor: Tensor, t: int, p: int, ranges: list[tuple[int, int]]) ->
     return float(np.float32(before / after)) if after > 0 else 1.0
 
 
-def _sorted(tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+def _sorted(tensor: Tensor, t: int, ranges: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     """The sorted magnitudes of a delta and where each upper half begins."""
+    source = list(tensor.experts.values())[t]
     magnitudes = np.empty(tensor.size, np.uint32)
     at = 0
     for values, count in deltas_of(tensor, t, source, ranges):
