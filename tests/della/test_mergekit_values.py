@@ -19,8 +19,8 @@ from tests.della.mergekit_files import write_yaml
 ATTENTION_FIRST = [{"filter": "self_attn", "value": [0.2, 0.9]}, {"filter": "mlp", "value": 0.6}]
 
 
-def recipes(root):
-    base = {"base_model": str(root / "base")}
+def model_settings(root):
+    """The experts with plain weights, with gradients over the layers, and with filters."""
     scalar = models(root, code={"weight": 0.5}, lm={"weight": -0.25}, math={"weight": "1e-1"})
     gradients = models(
         root,
@@ -34,6 +34,12 @@ def recipes(root):
         lm={"weight": [{"filter": "layers.2.", "value": [0.1, 0.5]}, {"filter": "*", "value": [1, 0]}]},
         math={"weight": {"filter": "mlp", "value": 0.3}},  # others: the weight of the whole merge
     )
+    return scalar, gradients, filtered
+
+
+def recipes(root):
+    base = {"base_model": str(root / "base")}
+    scalar, gradients, filtered = model_settings(root)
     layers = {"layer_range": [0, 4]}
     sources = [{"model": str(root / "base")} | layers] + [entry | layers for entry in filtered]
     lists = {"normalize": [True, False, True], "lambda": [{"filter": "norm", "value": 1.5}, {"value": [0.5, 1]}]}
@@ -74,11 +80,7 @@ def recipes(root):
         }
         | base,
         "della_linear": {"merge_method": "della_linear", "models": scalar, "parameters": {"density": 0.7}} | base,
-        "breadcrumbs": {
-            "merge_method": "breadcrumbs",
-            "models": gradients,
-            "parameters": {"gamma": [0.01, 0.1]},
-        }
+        "breadcrumbs": {"merge_method": "breadcrumbs", "models": gradients, "parameters": {"gamma": [0.01, 0.1]}}
         | base,
         "breadcrumbs_ties": {"merge_method": "breadcrumbs_ties", "models": scalar, "parameters": {"density": 0.9}}
         | base,

@@ -164,7 +164,7 @@ def test_too_little_memory_is_caught_with_both_numbers(base, experts, monkeypatc
         ("della", {}, 0),
         ("della", {"rescale": "l1"}, 0),
         ("ties", {"trim_over": "global"}, 0),
-        ("della", {"rank_over": "tensor"}, 4 * 2 * 1_000_010),
+        ("della", {"rank_over": "tensor"}, 4 * 2 * 1_000_000),
         ("della", {"rank_over": "tensor", "drop_rate": 0.0, "epsilon": 0.0}, 0),
         ("model_stock", {}, TORCH_BYTES + (16 + 12 * 2) * 1_000_010),
     ],

@@ -45,7 +45,7 @@ MISTAKES = {
     "a drop rate that is no number": ("merge", MERGE + "method.drop_rate=nan", "write a finite number"),
     "an unknown way to rank": ("merge", MERGE + "method.rank_by=size", "write one of magnitude, random"),
     "an unknown method": ("merge", MERGE + "method=dela", "method=dela: no such choice; did you mean della?"),
-    "a method unlike any": ("merge", MERGE + "method=x", "write one of average, linear, dare"),
+    "a method unlike any": ("merge", MERGE + "method=x", "write one of average, linear"),
     "another method's option": ("merge", MERGE + "method=ties method.epsilon=0.1", "no such option of method ties"),
     "nothing to merge": ("merge", MERGE + "method=unmerged", "method=unmerged merges nothing"),
     "an unknown dtype": ("merge", MERGE + "dtype=int8", "write one of float32, bfloat16, float16"),
@@ -197,7 +197,7 @@ for name, arguments in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
         importlib.import_module("scripts." + name).main()
     answers[name] = said.getvalue().splitlines()[0]
-heavy = {"transformers", "vllm", "lm_eval", "datasets", "matplotlib", "scipy", "pandas", "wandb"}
+heavy = {"transformers", "vllm", "lm_eval", "datasets", "matplotlib", "scipy.stats", "pandas", "wandb"}
 print(json.dumps({"answers": answers, "heavy": sorted(heavy & set(sys.modules))}))
 """
 
