@@ -32,11 +32,12 @@ def rows_of(count: int, shape: tuple[int, ...], over: str) -> list[list[int]]:
     return [list(range(start, start + n)) for start in range(0, count, n)] if n else []
 
 
-def l1(values: list[np.float32]) -> float:
+def fixed_sum(values: list[float]) -> float:
+    """Blocks of 1,024, the upper half added to the lower ten times; then the blocks from left to right."""
     total = 0.0
     for start in range(0, len(values), 1024):
-        block = [abs(float(v)) for v in values[start : start + 1024]]
-        block += [0.0] * (1024 - len(block))
+        block = values[start : start + 1024]
+        block = block + [0.0] * (1024 - len(block))
         while len(block) > 1:
             half = len(block) // 2
             block = [block[j] + block[j + half] for j in range(half)]
@@ -44,13 +45,19 @@ def l1(values: list[np.float32]) -> float:
     return total
 
 
+def l1(values: list[np.float32]) -> float:
+    return fixed_sum([abs(float(v)) for v in values])
+
+
 def prune(name: str, options: dict, delta: list, shape: tuple[int, ...], seed: int, expert: str, tensor: str) -> list:
     n = len(delta)
     p = options.get("drop_rate", 0.0)
-    if name == "ties" and n:
+    if name in ("ties", "breadcrumbs") and n:
         keep = max(1, math.floor(n * (1 - Fraction(str(p)))))
+        first = min(math.floor(n * Fraction(str(options.get("gamma", 0)))), n - keep)  # so many outliers go
         order = sorted(range(n), key=lambda i: (-abs(delta[i]), i))
-        return [delta[i] if i in set(order[:keep]) else F(0) for i in range(n)]
+        chosen = set(order[first : first + keep])
+        return [delta[i] if i in chosen else F(0) for i in range(n)]
     if name not in ("dare", "dare_ties", "dare_elect", "della") or p == 0:
         return list(delta)
     epsilon = options.get("epsilon", 0.0)
@@ -74,26 +81,56 @@ def prune(name: str, options: dict, delta: list, shape: tuple[int, ...], seed: i
     return pruned
 
 
-def merge(name: str, options: dict, base: np.ndarray, experts: dict[str, np.ndarray], seed: int, tensor: str):
+def stock_factor(deltas: list[list[np.float32]]) -> float:
+    """N cos / (1 + (N - 1) cos), cos the mean over all pairs of <a, b> / (|a| |b|), in float64."""
+    if len(deltas) == 1:
+        return 1.0
+
+    def product(a: list[np.float32], b: list[np.float32]) -> float:
+        return fixed_sum([float(x) * float(y) for x, y in zip(a, b, strict=True)])
+
+    norms = [math.sqrt(product(delta, delta)) for delta in deltas]
+    pairs = [(a, b) for a in range(len(deltas)) for b in range(a + 1, len(deltas))]
+    cosines = [product(deltas[a], deltas[b]) / max(norms[a] * norms[b], 1e-6) for a, b in pairs]
+    cosine = sum(min(1.0, max(-1.0, value)) for value in cosines) / len(pairs)
+    divisor = 1 + (len(deltas) - 1) * cosine
+    return len(deltas) * cosine / divisor if abs(divisor) >= 1e-6 else 0.0
+
+
+def merge(
+    name: str,
+    options: dict,
+    base: np.ndarray,
+    experts: dict[str, np.ndarray],
+    seed: int,
+    tensor: str,
+    weights: dict[str, float] | None = None,
+):
     """The merged tensor, float32. `options` as the method's dataclass has them; `elect` and `fuse` of the method."""
     shape, flat = base.shape, [F(v) for v in base.reshape(-1)]
+    if name == "linear":  # the models themselves, from nothing
+        flat = [F(0)] * len(flat)
+    names = sorted(experts)
+    factors = [F((weights or {}).get(expert, 1)) for expert in names]
     deltas = []
-    for expert in sorted(experts):
+    for expert, factor in zip(names, factors, strict=True):
         delta = [F(F(e) - b) for e, b in zip(experts[expert].reshape(-1), flat, strict=True)]
-        deltas.append(prune(name, options, delta, shape, seed, expert, tensor))
+        deltas.append([F(v * factor) for v in prune(name, options, delta, shape, seed, expert, tensor)])
+    stock = F(stock_factor(deltas)) if name == "model_stock" else F(1)
     merged = []
     for k, theta in enumerate(flat):
-        values = [delta[k] for delta in deltas]
+        chosen = [(delta[k], factor) for delta, factor in zip(deltas, factors, strict=True)]
         if options["elect"]:
             total = F(0)
-            for value in values:
+            for value, _ in chosen:
                 total = F(total + value)
             sign = 1 if total >= 0 else -1
-            values = [value for value in values if np.sign(value) == sign]
-        fused = F(0)
-        for value in values:
-            fused = F(fused + value)
-        if options["fuse"] == "mean" and values:
-            fused = F(fused / F(len(values)))
-        merged.append(F(theta + F(fused * F(options["lambda_"]))))
+            chosen = [(value, factor) for value, factor in chosen if np.sign(value) == sign]
+        fused, divisor = F(0), F(0)
+        for value, factor in chosen:
+            fused, divisor = F(fused + value), F(divisor + factor)
+        vanishes = divisor == 0 if options["elect"] else abs(float(divisor)) < 1e-8
+        if options["fuse"] == "mean" and not vanishes:
+            fused = F(fused / divisor)
+        merged.append(F(theta + F(F(fused * stock) * F(options["lambda_"]))))
     return np.array(merged, dtype=np.float32).reshape(shape)

@@ -9,10 +9,17 @@ import torch
 from della.checkpoint import MemoryCheckpoint
 from della.merge import merge_tensors
 from della.methods import METHODS, make_method
+from della.policy import Policy
 from tests.della import reference
 
 CASES = [
     ("average", {}),
+    ("breadcrumbs", {}),
+    ("breadcrumbs", {"drop_rate": 0.5, "gamma": 0.2, "elect": True, "fuse": "mean", "lambda_": 0.6}),
+    ("breadcrumbs", {"drop_rate": 0.1, "gamma": 0.9}),
+    ("linear", {}),
+    ("linear", {"fuse": "sum"}),
+    ("model_stock", {}),
     ("task_arithmetic", {"lambda_": 0.3}),
     ("dare", {"drop_rate": 0.3}),
     ("dare", {"drop_rate": 0.9, "rescale": "l1", "lambda_": 0.7}),
@@ -39,26 +46,47 @@ def values(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.nd
     return rng.normal(0, 0.02, shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", ["ties", "normal"])
-@pytest.mark.parametrize(("name", "given"), CASES)
-def test_the_merge_equals_the_reference_bit_for_bit(name, given, kind):
+def checkpoint(arrays: dict[str, np.ndarray]) -> MemoryCheckpoint:
+    return MemoryCheckpoint({key: torch.from_numpy(np.array(array)) for key, array in arrays.items()})
+
+
+def assert_equal(name: str, given: dict, kind: str, shapes: list[tuple[int, ...]], weights: dict[str, float]) -> None:
+    """The merge of three experts against the reference, tensor by tensor."""
     rng = np.random.default_rng(len(name) + len(given))
-    base = {f"t{k}": values(rng, shape, kind) for k, shape in enumerate(SHAPES)}
+    base = {f"t{k}": values(rng, shape, kind) for k, shape in enumerate(shapes)}
     experts = {
         expert: {key: (value + values(rng, value.shape, kind)).astype(np.float32) for key, value in base.items()}
         for expert in ("lm", "math", "code")
     }
     method = make_method(name, **given)
     options = {"elect": method.elect, "fuse": method.fuse, "lambda_": method.lambda_, **dataclasses.asdict(method)}
-
-    def checkpoint(arrays):
-        return MemoryCheckpoint({key: torch.from_numpy(np.array(array)) for key, array in arrays.items()})
-
-    for merged in merge_tensors(checkpoint(base), {n: checkpoint(e) for n, e in experts.items()}, method, seed=4):
-        expected = reference.merge(
-            name, options, base[merged.name], {n: e[merged.name] for n, e in experts.items()}, 4, merged.name
-        )
+    held = {n: checkpoint(e) for n, e in experts.items()}
+    for merged in merge_tensors(checkpoint(base), held, Policy(method, weights=weights), seed=4):
+        of = {n: e[merged.name] for n, e in experts.items()}
+        expected = reference.merge(name, options, base[merged.name], of, 4, merged.name, weights)
         assert merged.tensor.numpy().tobytes() == expected.tobytes(), f"{merged.name}: {base[merged.name].shape}"
+
+
+@pytest.mark.parametrize("kind", ["ties", "normal"])
+@pytest.mark.parametrize(("name", "given"), CASES)
+def test_the_merge_equals_the_reference_bit_for_bit(name, given, kind):
+    assert_equal(name, given, kind, SHAPES, {})
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"lm": 0.3, "math": 0.7},
+        {"code": -0.5, "lm": -2.0, "math": -1.1},
+        {"code": 1.0, "lm": -1.0, "math": 0.0},
+        {"code": 1e-9, "lm": 0.0, "math": 0.0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("name", "given"), CASES)
+def test_weights_equal_the_reference_bit_for_bit(name, given, weights):
+    for kind in ("ties", "normal"):
+        assert_equal(name, given, kind, [(), (9,), (4, 6), (2, 3, 4)], weights)
 
 
 def test_every_method_is_compared_with_the_reference():
@@ -73,9 +101,6 @@ def test_trimming_over_the_whole_expert_equals_the_reference_on_one_long_tensor(
     expert = {key: value + values(rng, value.shape, "ties") for key, value in base.items()}
     method = make_method("ties", drop_rate=0.6, trim_over="global")
     options = {"elect": True, "fuse": "mean", "lambda_": 1.0, "drop_rate": 0.6}
-
-    def checkpoint(arrays):
-        return MemoryCheckpoint({key: torch.from_numpy(array) for key, array in arrays.items()})
 
     merged = merge_tensors(checkpoint(base), {"lm": checkpoint(expert)}, method, None)
     flat = np.concatenate([part.tensor.numpy().reshape(-1) for part in merged])
