@@ -105,7 +105,7 @@ def merge_block(
     """
     experts, points = tensor.prunes.shape
     sources, prunes, ranked = _sources(tensor, survey, start, count)
-    thresholds, keeps, table = tensor.tables
+    thresholds, keeps, scaled, table = tensor.tables
     kept = np.zeros((experts, points), np.int64)
     failed = block.merge_block(
         start,
@@ -114,14 +114,14 @@ def merge_block(
         np.array([tensor.base.code, tensor.base.address, tensor.absolute], np.int64),
         sources,
         tensor.streams,
-        (thresholds, keeps, table, survey.factors),
+        (thresholds, keeps, scaled, table, survey.factors),
         (prunes, tensor.elects, tensor.means, tensor.lambdas, tensor.weights, survey.cuts, survey.ties[index].copy()),
         (out_code, addresses, origin),
         _kernel_scratch(tensor, experts, count),
         kept,
     )
     if failed:
-        raise BadBlock(failed, start, count)
+        raise BadBlock(failed, tensor)
     for t, counted in ranked.items():
         kept[t] = counted
     return kept
@@ -160,7 +160,7 @@ def prune_block(tensor: Tensor, t: int, p: int, start: int, count: int) -> tuple
     """Delta and pruned delta, not yet scaled, of expert t at point p, in arrays that the next call overwrites."""
     source = list(tensor.experts.values())[t]
     delta, pruned = scratch("one delta", count), scratch("one pruned", count)
-    thresholds, keeps, table = tensor.tables
+    thresholds, keeps, scaled, table = tensor.tables
     streams, rank_streams, by_random = tensor.streams
     one, one_float = np.zeros((1, 1), np.int64), np.ones((1, 1), np.float32)
     failed = block.prune_block(
@@ -170,7 +170,7 @@ def prune_block(tensor: Tensor, t: int, p: int, start: int, count: int) -> tuple
         np.array([tensor.base.code, tensor.base.address, tensor.absolute], np.int64),
         np.array([source_block(tensor, source, start, count, "one")], np.int64),
         (streams[t : t + 1], rank_streams[t : t + 1], by_random[t : t + 1]),
-        (thresholds, keeps, table[t : t + 1, p : p + 1].copy(), one_float),
+        (thresholds, keeps, scaled, table[t : t + 1, p : p + 1].copy(), one_float),
         (
             tensor.prunes[t : t + 1, p : p + 1].copy(),
             one[0],
@@ -185,7 +185,7 @@ def prune_block(tensor: Tensor, t: int, p: int, start: int, count: int) -> tuple
         pruned,
     )
     if failed:
-        raise BadBlock(t + 1, start, count)
+        raise BadBlock(t + 1, tensor)
     return delta, pruned
 
 
@@ -202,16 +202,17 @@ def _kernel_scratch(tensor: Tensor, experts: int, count: int) -> tuple[np.ndarra
 class BadBlock(Exception):
     """A block with NaN or Inf: in the delta of expert `failed` - 1, or in the result where `failed` is negative."""
 
-    def __init__(self, failed: int, start: int, count: int):
-        super().__init__(failed)
-        self.failed, self.start, self.count = failed, start, count
+    def __init__(self, failed: int, tensor: Tensor):
+        super().__init__(f"{tensor.name}: {failed}")
+        self.tensor = tensor
 
 
-def refuse(bad: BadBlock, tensor: Tensor, base: Model, experts: dict[str, Model], dtype: str) -> InputError:
+def refuse(bad: BadBlock, base: Model, experts: dict[str, Model], dtype: str) -> InputError:
     """What is said of a tensor with a bad block: the same whichever block failed first, so all of them are looked at.
 
     An input is named before the result, the base before the experts, these in the order of their names.
     """
+    tensor = bad.tensor
     ranges = block_ranges(tensor)
     sound = _is_finite(tensor, ranges)
     for expert, source in tensor.experts.items():
@@ -239,7 +240,7 @@ def _prune_ranked(tensor: Tensor, survey: Survey, t: int, start: int, count: int
     values = scratch("values", count)
     source = list(tensor.experts.values())[t]
     if not delta_block(tensor, source, start, count, values):
-        raise BadBlock(t + 1, start, count)
+        raise BadBlock(t + 1, tensor)
     words = scratch("ranked words", count + 2 * BLOCK, dtype=np.uint32)
     skipped = draw_words(tensor.streams[0][t], start, count, words)
     options: Any = tensor.options[t][0]

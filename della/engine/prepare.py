@@ -71,7 +71,7 @@ class Tensor:
     lambdas: np.ndarray
     weights: np.ndarray
     streams: tuple[np.ndarray, np.ndarray, np.ndarray]
-    tables: tuple[np.ndarray, np.ndarray, np.ndarray]
+    tables: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
     @property
     def size(self) -> int:
@@ -139,13 +139,14 @@ def _kernel(options: Options) -> int:
     return KERNELS[kernel or "keep_all"]
 
 
-def _tables(options: list[list[Options]], columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Thresholds and keep probabilities by rank, one row for each pair of settings, and which row each point takes."""
+def _tables(options: list[list[Options]], columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Thresholds and keep probabilities by rank, whether these divide; and which row of the three each point takes."""
     rows: dict[tuple[float, float, bool], int] = {}
     places = [[rows.setdefault(_window(option), len(rows)) for option in row] for row in options]
     ranked = any(_kernel(option) == block.MAGPRUNE for row in options for option in row)
-    tables = [_table(columns if ranked else 1, *window) for window in rows]
-    return np.stack([t for t, _ in tables]), np.stack([k for _, k in tables]), np.array(places, np.int64)
+    tables = [_table(columns if ranked else 1, drop_rate, epsilon) for drop_rate, epsilon, _ in rows]
+    thresholds, keeps = (np.stack(part) for part in zip(*tables, strict=True))
+    return thresholds, keeps, np.array([scaled for *_, scaled in rows]), np.array(places, np.int64)
 
 
 def _window(options: Any) -> tuple[float, float, bool]:
@@ -154,7 +155,7 @@ def _window(options: Any) -> tuple[float, float, bool]:
 
 
 @functools.lru_cache(maxsize=64)
-def _table(columns: int, drop_rate: float, epsilon: float, scaled: bool) -> tuple[np.ndarray, np.ndarray]:
+def _table(columns: int, drop_rate: float, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
     """`della.prune.drop_probabilities` as thresholds minus one (uint32) and keep probabilities (float32), by rank.
 
     A word w is kept where w < ceil(keep 2**32), so where w <= that minus one, which fits into 32 bits.
@@ -166,4 +167,4 @@ def _table(columns: int, drop_rate: float, epsilon: float, scaled: bool) -> tupl
         drop = (drop_rate - epsilon / 2) + (epsilon * rank) / (columns - 1)
     keep = 1 - drop
     thresholds = np.ceil(keep * 2.0**32).astype(np.int64) - 1
-    return np.maximum(thresholds, 0).astype(np.uint32), (keep if scaled else np.ones_like(keep)).astype(np.float32)
+    return thresholds.astype(np.uint32), keep.astype(np.float32)

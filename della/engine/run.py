@@ -20,6 +20,7 @@ from della.engine.blocks import BadBlock, Survey, block_ranges
 from della.engine.job import Merge
 from della.engine.prepare import Tensor, prepare
 from della.engine.sinks import Sink
+from della.errors import InputError
 from della.kernels.bits import CODES
 from della.methods import METHODS
 from della.policy import Policy
@@ -114,8 +115,7 @@ class _Work:
                 return
             found = self.first.result()
         except BadBlock as bad:
-            assert self.tensor is not None
-            raise blocks.refuse(bad, self.tensor, self.job.base, self.job.experts, "") from None
+            raise _refusal(self.job, bad) from None
         if self.tensor is None:
             self.futures = [self.first]
         else:
@@ -127,9 +127,7 @@ class _Work:
         try:
             counts = [future.result() for future in self.futures]
         except BadBlock as bad:
-            assert self.tensor is not None
-            dtype = self.job.dtype_of(self.name)
-            raise blocks.refuse(bad, self.tensor, self.job.base, self.job.experts, dtype) from None
+            raise _refusal(self.job, bad) from None
         if self.name in self.job.family.added:
             add_rows(self.name, self.job.base, self.job.experts, self.job.family, self.target)
         kept = None
@@ -190,9 +188,20 @@ def _global_cuts(job: Merge) -> dict[str, dict[tuple[int, int], survey.Found]]:
     names = job.family.merged
     tensors = [prepare(name, job.base, job.experts, job.policies, job.seed) for name in names]
     ranged = [(tensor, block_ranges(tensor, job.elements)) for tensor in tensors]
-    cuts: dict[str, dict[tuple[int, int], survey.Found]] = {name: {} for name in names}
-    for t, p in itertools.product(range(len(job.experts)), points):
-        drop_rate: float = job.policies[p].method.drop_rate  # type: ignore[attr-defined]
-        for name, found in zip(names, survey.shared_cuts(ranged, t, drop_rate), strict=True):
-            cuts[name][t, p] = found
-    return cuts
+
+    def of_expert(t: int) -> dict[int, list[survey.Found]]:
+        rates: dict[int, float] = {p: job.policies[p].method.drop_rate for p in points}  # type: ignore[attr-defined]
+        return {p: list(survey.shared_cuts(ranged, t, rate)) for p, rate in rates.items()}
+
+    try:
+        parts = blocks.each(of_expert, range(len(job.experts)))
+    except BadBlock as bad:
+        raise _refusal(job, bad) from None
+    return {
+        name: {(t, p): found[index] for t, part in enumerate(parts) for p, found in part.items()}
+        for index, name in enumerate(names)
+    }
+
+
+def _refusal(job: Merge, bad: BadBlock) -> InputError:
+    return blocks.refuse(bad, job.base, job.experts, job.dtype_of(bad.tensor.name))

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from della.engine.blocks import scratch
+from della.engine.pool import Pool
 
 STORAGE = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 
@@ -40,9 +41,10 @@ class MemorySink:
 
     def __init__(self, points: int = 1):
         self.points = points
+        self.pool = Pool()
 
     def open(self, name: str, shape: tuple[int, ...], dtype: str) -> "MemoryTarget":
-        return MemoryTarget([np.empty(shape, STORAGE.get(dtype, dtype)) for _ in range(self.points)], dtype)
+        return MemoryTarget([self.pool.array(shape, STORAGE.get(dtype, dtype)) for _ in range(self.points)], dtype)
 
 
 class MemoryTarget:

@@ -79,7 +79,7 @@ def deltas_of(
     for start, count in ranges:
         out = scratch("surveyed", count)
         if not delta_block(tensor, source, start, count, out):
-            raise BadBlock(t + 1, start, count)
+            raise BadBlock(t + 1, tensor)
         yield out, count
 
 

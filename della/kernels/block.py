@@ -5,6 +5,7 @@ thousand elements: deltas, random words and row orders of all experts are made o
 The order of every float32 operation is that of `della.reference`.
 """
 
+import numpy as np
 from numba import njit
 
 from della.kernels.bits import FLAGS, store
@@ -35,8 +36,9 @@ def merge_block(start, count, columns, base, experts, draws, tables, points, out
         base: int64 [3]: dtype code, address, 1 if experts are absolute: what is fused are their values.
         experts: int64 [T, 2]: dtype code and address; DELTA is a delta in float32, ABSENT one of zero.
         draws: (uint64 [T, 4] streams of the mask, uint64 [T, 4] of the ranks, bool [T]: rank by these).
-        tables: (uint32 [K, n] thresholds - 1, float32 [K, n] keep probabilities, int64 [T, P] which row of these,
-            float32 [T, P] factors after pruning); a row is indexed by rank, by 0 for BERNOULLI.
+        tables: (uint32 [K, n] thresholds - 1, float32 [K, n] keep probabilities, bool [K] whether to divide by these,
+            int64 [T, P] which row of the tables, float32 [T, P] factors after pruning); a row is indexed by rank, by 0
+            for BERNOULLI.
         points: (int64 [T, P] prune codes, int64 [P] elect, int64 [P] mean, float32 [P] lambda, float32 [P, T] weights,
             uint32 [T, P] cut bits and int64 [T, P] ties left for TOP_K).
         out: (dtype code, int64 [P] addresses, index of the element that stands at the address).
@@ -49,6 +51,7 @@ def merge_block(start, count, columns, base, experts, draws, tables, points, out
     singles, words, counters = scratch
     prunes, elects, means, lambdas, weights, _, _ = points
     group = singles.shape[1]
+    again = _repeats(points, tables)
     for at in range(start, start + count, group):
         n = min(group, start + count - at)
         failed = read_deltas(at, n, base, experts, singles)
@@ -56,13 +59,33 @@ def merge_block(start, count, columns, base, experts, draws, tables, points, out
             return failed
         draw(at, n, columns, prunes, draws, singles, words, counters)
         for p in range(prunes.shape[1]):
-            for t in range(prunes.shape[0]):
-                kept[t, p] += prune(t, p, n, columns, points, tables, singles, words)
-            fuse(n, p, prunes, elects[p], means[p], weights[p], singles)
+            if not again[p]:
+                for t in range(prunes.shape[0]):
+                    kept[t, p] += prune(t, p, n, columns, points, tables, singles, words)
+                fuse(n, p, prunes, elects[p], means[p], weights[p], singles)
             add_to_base(n, lambdas[p], base[2], singles)
-            if not store(out[0], singles[1], out[1][p], at - out[2], n):
+            if not store(out[0], singles[2], out[1][p], at - out[2], n):
                 return -(p + 1)
+    for p in range(prunes.shape[1]):
+        if again[p]:
+            kept[:, p] += kept[:, p - 1]
     return 0
+
+
+@njit(**FLAGS)
+def _repeats(points, tables):
+    """Which points differ from the one before them in nothing but lambda."""
+    prunes, elects, means, _, weights, cuts, ties = points
+    table, factors = tables[3], tables[4]
+    again = np.zeros(prunes.shape[1], np.bool_)
+    for p in range(1, prunes.shape[1]):
+        same = elects[p] == elects[p - 1] and means[p] == means[p - 1]
+        for t in range(prunes.shape[0]):
+            same = same and prunes[t, p] == prunes[t, p - 1] and weights[p, t] == weights[p - 1, t]
+            same = same and table[t, p] == table[t, p - 1] and factors[t, p] == factors[t, p - 1]
+            same = same and cuts[t, p] == cuts[t, p - 1] and ties[t, p] == ties[t, p - 1]
+        again[p] = same
+    return again
 
 
 @njit(**FLAGS)

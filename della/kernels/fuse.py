@@ -6,7 +6,7 @@ from numba import njit
 from della.kernels.bits import FLAGS
 from della.kernels.prune import KEEP_ALL
 
-CHUNK = 512  # elements
+CHUNK = 2048  # elements
 
 _ONE = np.float32(1)
 _NOTHING = np.float32(0)
@@ -77,11 +77,11 @@ def _elect(size, weight, delta, total, acc, divisor):
 
 @njit(**FLAGS)
 def add_to_base(n, lambda_, absolute, singles):
-    """Row 1: base + lambda * fused; lambda * fused where the experts are absolute."""
-    fused, base = singles[1], singles[0]
+    """Row 2: base + lambda * fused; lambda * fused where the experts are absolute. Row 1 stays for another lambda."""
+    base, fused, merged = singles[0], singles[1], singles[2]
     if absolute:
         for i in range(n):
-            fused[i] = _NOTHING + fused[i] * lambda_  # as the reference: -0 becomes +0
+            merged[i] = _NOTHING + fused[i] * lambda_  # as the reference: -0 becomes +0
     else:
         for i in range(n):
-            fused[i] = base[i] + fused[i] * lambda_
+            merged[i] = base[i] + fused[i] * lambda_

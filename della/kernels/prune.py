@@ -16,6 +16,8 @@ KEEP_ALL, BERNOULLI, MAGPRUNE, TOP_K = range(4)
 
 _ONE = np.float32(1)
 _NOTHING = np.float32(0)
+_TWO = np.float32(2)
+_TWO_24 = np.float32(2**24)
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 
 
@@ -95,7 +97,7 @@ def _magnitudes(n, raw, scores):
 def prune(t, p, n, columns, points, tables, singles, words):
     """Row 5 + T + t: the pruned delta of expert t at point p. Returns how many are kept."""
     prunes, cuts, ties = points[0], points[5], points[6]
-    thresholds, keeps, table, factors = tables
+    thresholds, keeps, scaled, table, factors = tables
     experts = prunes.shape[0]
     delta, pruned = singles[5 + t], singles[5 + experts + t]
     count = 0
@@ -103,13 +105,15 @@ def prune(t, p, n, columns, points, tables, singles, words):
         return n
     row = table[t, p]
     if prunes[t, p] == BERNOULLI:
-        count = _drop_alike(n, thresholds[row, 0], keeps[row, 0], delta, words[4 + t], pruned)
+        keep = keeps[row, 0] if scaled[row] else _ONE
+        count = _drop_alike(n, thresholds[row, 0], keep, delta, words[4 + t], pruned)
     elif prunes[t, p] == MAGPRUNE:
-        order = words[4 + experts + t]
-        for at in range(0, n, columns):
-            end = at + columns
-            _magprune(columns, thresholds[row], keeps[row], order[at:end], words[1][at:end], singles[4][at:end])
-        count = _drop(n, words[1], singles[4], delta, words[4 + t], pruned)
+        order, drawn, keep_of = words[4 + experts + t], words[4 + t], singles[4]
+        _by_rank(n, columns, keeps[row], order, keep_of)
+        count = _drop(n, keep_of, scaled[row], delta, drawn, pruned)
+        if count < 0:  # a word too close to its threshold for float32: take the thresholds themselves
+            _by_rank(n, columns, thresholds[row], order, words[1])
+            count = _drop_exactly(n, words[1], keep_of, scaled[row], delta, drawn, pruned)
     else:
         count = _top_k(n, cuts[t, p], ties, t, p, delta, pruned)
     if factors[t, p] != _ONE:
@@ -124,24 +128,48 @@ def _scale(n, factor, values):
 
 
 @njit(**FLAGS)
-def _magprune(columns, thresholds, keeps, order, threshold_of, keep_of):
-    """Threshold and keep probability of each element of a row, by its rank."""
-    for r in range(columns):
-        i = np.uint64(order[r])
-        threshold_of[i] = thresholds[r]
-        keep_of[i] = keeps[r]
+def _by_rank(n, columns, values, order, out):
+    """out[i] = the value for the rank of element i in its row."""
+    for at in range(0, n, columns):
+        _place(columns, values, order[at : at + columns], out[at : at + columns])
 
 
 @njit(**FLAGS)
-def _drop(n, thresholds, keeps, delta, drawn, pruned):
-    """pruned = delta / keep where the word is low enough, else 0. Returns how many are kept."""
-    count = np.uint32(0)
+def _place(columns, values, order, out):
+    for r in range(columns):
+        out[np.uint64(order[r])] = values[r]
+
+
+@njit(**FLAGS)
+def _drop(n, keeps, scaled, delta, drawn, pruned):
+    """pruned = delta / keep where the word is low enough, else 0. Returns how many are kept, or -1 for "in doubt".
+
+    A word w is kept where w < ceil(keep 2**32). Its upper 24 bits, x, and k = float32(keep) 2**24 are exact in float32,
+    and k is off by at most 1: w is kept where x <= k - 2, dropped where x >= k + 1. Between (two in ten million) only
+    the threshold itself tells.
+    """
+    count = doubts = np.uint32(0)
     for i in range(n):
-        chosen = drawn[i] <= thresholds[i]
-        value = delta[i] / keeps[i]  # outside the choice, so that nothing branches
+        x = np.float32(drawn[i] >> np.uint32(8))
+        k = keeps[i] * _TWO_24
+        chosen = x <= k - _TWO
+        doubts += np.uint32((not chosen) and x < k + _ONE)
+        value = delta[i] / (keeps[i] if scaled else _ONE)  # outside the choice, so that nothing branches
         pruned[i] = value if chosen else _NOTHING
         count += np.uint32(chosen)
-    return np.int64(count)
+    return np.int64(-1) if doubts else np.int64(count)
+
+
+@njit(**FLAGS)
+def _drop_exactly(n, thresholds, keeps, scaled, delta, drawn, pruned):
+    """The same by thresholds minus one."""
+    count = 0
+    for i in range(n):
+        chosen = drawn[i] <= thresholds[i]
+        value = delta[i] / (keeps[i] if scaled else _ONE)
+        pruned[i] = value if chosen else _NOTHING
+        count += np.int64(chosen)
+    return count
 
 
 @njit(**FLAGS)
