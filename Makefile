@@ -67,7 +67,7 @@ peers: .venv-mergekit/ready ## mergekit in an environment of its own: what tests
 	@$(MAKE) setup
 	@requirements/install_mergekit.sh .venv-mergekit $(VENV) $(PYTHON)
 
-bench: setup peers ## measure ours beside its peers and print the ratios
+bench: setup peers ## time and memory of merges beside mergekit (hours; goes on where it was stopped)
 	@$(PY) -m scripts.bench
 
 clean: ## remove caches and working records (not the environment, not the experts)
