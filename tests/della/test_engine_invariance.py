@@ -22,13 +22,22 @@ POINTS = {
     "dare": [{"drop_rate": 0.1}, {"drop_rate": 0.0}, {"rescale": "l1"}, {"rescale": "none", "lambda_": 0.5}],
     "dare_ties": [{"drop_rate": 0.1}, {"drop_rate": 0.9, "rescale": "l1"}, {"rescale": "none"}],
     "dare_elect": [{"drop_rate": 0.1}, {"drop_rate": 0.9}, {"elect": False}, {"fuse": "sum"}],
-    "ties": [{}, {"drop_rate": 0.0}, {"drop_rate": 0.5}, {"trim_over": "global"}, {"elect": False, "lambda_": 0.7}],
+    "ties": [
+        {},
+        {"lambda_": 0.5},
+        {"drop_rate": 0.0},
+        {"drop_rate": 0.5},
+        {"trim_over": "global"},
+        {"elect": False, "lambda_": 0.7},
+    ],
     "breadcrumbs": [{}, {"drop_rate": 0.5, "gamma": 0.2}, {"elect": True}],
     "della": [
         {},
         {"drop_rate": 0.0, "epsilon": 0.0},
         {"drop_rate": 0.3, "epsilon": 0.6},
         {"drop_rate": 0.9, "lambda_": 1.3},
+        {"drop_rate": 0.9, "lambda_": 0.1},  # points that differ in lambda alone share the rest
+        {"drop_rate": 0.9, "lambda_": 1.3, "rescale": "none"},
         {"rescale": "l1"},
         {"rescale": "none", "elect": False},
         {"fuse": "sum"},
@@ -70,6 +79,20 @@ def test_a_consumer_that_stops_early_leaves_nothing_running():
     next(merged)
     merged.close()
     assert threading.active_count() == before
+
+
+def test_a_result_that_is_still_held_is_never_written_over():
+    """Memory of 1 MB and more is used again once nobody holds it: here every second tensor is let go at once."""
+    shapes = {f"w{number}": (600, 512) for number in range(12)}
+    base, experts = make_family("normal", shapes=shapes, names=("lm",))
+    expected = by_reference(base, experts, make_method("dare"))
+    held = {}
+    for number, part in enumerate(merge_tensors(base, experts, make_method("dare"), 1, threads=2)):
+        assert torch.equal(part.tensor, expected[part.name][0])
+        if number % 2:
+            held[part.name] = part.tensor[10:, :7]  # a view holds the memory too
+        del part
+    assert all(torch.equal(view, expected[name][0][10:, :7]) for name, view in held.items())
 
 
 # Points of a sweep

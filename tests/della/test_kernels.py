@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from della.delta import l1_norm
-from della.kernels import bits, order, passes, philox, whole
+from della.kernels import bits, order, passes, philox, prune, whole
 from della.lora import LowRank, product, product_torch
-from della.prune import magnitude_bits, magprune, ranks
-from della.random import uniform_words
+from della.prune import drop_probabilities, magnitude_bits, magprune, ranks
+from della.random import keep_threshold, uniform_words
+from della.streams import stream_words
 from tests.della.bitwise import KINDS, draw
 
 FAST = settings(max_examples=100, deadline=None, derandomize=True)
@@ -148,12 +149,62 @@ def test_any_row_is_ranked_as_defined(row):
 @FAST
 def test_words_of_any_stretch_are_those_of_the_definition(start, count, seed):
     """2**44 elements are 2**42 counters: more than 32 bits."""
-    from della.streams import stream_words
-
     stream = np.array(stream_words(seed, "lm", "w"), np.uint64)
     out = np.zeros(count + 2 * philox.BLOCK, np.uint32)
     place = philox.words(stream, start, count, out)
     assert np.array_equal(out[place : place + count], uniform_words(seed, "lm", "w", start, count).numpy())
+
+
+# Keep or drop
+
+
+def dropped(delta: np.ndarray, drawn: np.ndarray, drop_rate: float, epsilon: float, scaled: bool):
+    """A row pruned by MAGPRUNE with the words given: one expert, one point."""
+    n = delta.size
+    keep = 1 - drop_probabilities(n, drop_rate, epsilon).numpy()
+    thresholds = (np.ceil(keep * 2.0**32).astype(np.int64) - 1).astype(np.uint32)
+    singles, words = np.full((7, n), np.nan, np.float32), np.zeros((6, n), np.uint32)
+    singles[5], words[4] = delta, drawn
+    words[5] = np.argsort(ranks(magnitude_bits(torch.from_numpy(delta))[None])[0].numpy())
+    one, code = np.zeros((1, 1), np.int64), np.full((1, 1), prune.MAGPRUNE)
+    factors = np.ones((1, 1), np.float32)
+    points = (code, one[0], one[0], factors[0], factors, one.astype(np.uint32), one)
+    tables = (thresholds[None], keep.astype(np.float32)[None], np.array([scaled]), one, factors)
+    kept = prune.prune(0, 0, n, n, points, tables, singles, words)
+    return singles[6], kept, keep
+
+
+@pytest.mark.parametrize(
+    ("drop_rate", "epsilon"), [(0.5, 0.14), (0.3, 0.6), (0.9, 0.19), (0.0001, 0.0002), (0.999, 0.0)]
+)
+@pytest.mark.parametrize("offset", [-700, -513, -512, -257, -256, -255, -2, -1, 0, 1, 2, 255, 256, 257, 600])
+def test_a_word_next_to_its_threshold_is_kept_exactly_where_it_is_below(drop_rate, epsilon, offset):
+    """All words at the same distance from ceil(keep 2**32): kept where that is below 0, however the kernel compares."""
+    delta = draw(np.random.default_rng(7), (999,), "normal")
+    rank = ranks(magnitude_bits(torch.from_numpy(delta))[None])[0]
+    threshold = keep_threshold(1 - drop_probabilities(999, drop_rate, epsilon))[rank].numpy()
+    drawn = np.clip(threshold + offset, 0, 2**32 - 1)
+    for scaled in (True, False):
+        rescale = "per_parameter" if scaled else "none"
+        theirs = magprune(torch.from_numpy(delta), torch.from_numpy(drawn), drop_rate, epsilon, rescale=rescale)
+        ours, kept, _ = dropped(delta, drawn.astype(np.uint32), drop_rate, epsilon, scaled)
+        assert torch.equal(torch.from_numpy(ours), theirs.delta)
+        assert kept == theirs.kept
+        assert kept == np.count_nonzero(drawn < threshold)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 10**6 - 1), st.integers(-1000, 1000))
+@FAST
+def test_one_word_and_one_probability(word, millionths, offset):
+    """Anywhere, and near the threshold: w < ceil(k 2**32), as w / 2**32 < k."""
+    keep = 1 - (1 - millionths / 10**6)
+    near = min(max(int(keep * 2**32) + offset, 0), 2**32 - 1)
+    for drawn in (word, near):
+        ours, kept, of = dropped(
+            np.ones(1, np.float32), np.array([drawn], np.uint32), 1 - millionths / 10**6, 0.0, True
+        )
+        assert kept == (drawn / 2**32 < of[0])
+        assert ours[0] == (np.float32(1) / np.float32(of[0]) if kept else 0)
 
 
 # Passes over a whole delta
