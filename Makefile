@@ -16,6 +16,7 @@ SEEDS   ?= 0
 VENV    := .venv
 PY      := $(VENV)/bin/python
 ENGINE  ?= $(shell cat $(VENV)/engine 2>/dev/null || echo vllm)
+CACHE    = DELLA_CACHE=$(CURDIR)/.work/cache
 RUN      = experts=$(EXPERTS) judge=$(JUDGE) engine=$(ENGINE) select=$(SELECT)
 
 .PHONY: help setup reproduce test checks experts sweep tables bench clean peers lint
@@ -50,7 +51,7 @@ tables: setup ## print and write the tables and figures of a sweep
 	@$(PY) -m scripts.report sweep=$(SWEEP) $(RUN)
 
 test: setup peers ## the test suite, heavy tests at small counts
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
+	@$(CACHE) OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
 
 lint: setup ## format, lint and types
 	@$(PY) -m ruff format --check .
@@ -59,7 +60,7 @@ lint: setup ## format, lint and types
 
 checks: setup peers lint ## lint, types and every test, the long ones too; writes a dated report
 	@mkdir -p .work/checks
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile -m 'full or not full' 2>&1 | tee .work/checks/$$(date +%F).txt
+	@$(CACHE) OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile -m 'full or not full' 2>&1 | tee .work/checks/$$(date +%F).txt
 
 peers: .venv-mergekit/ready ## mergekit in an environment of its own: what tests and benchmarks compare with
 

@@ -47,8 +47,11 @@ def main(config: MergeConfig) -> None:
         for warning in plan.warnings:
             say(f"warning: {warning}")
         check_before(plan)
-    from della.output import merge_to_folder  # numba takes a second to import: mistakes are answered without it
+    from della.kernels import IS_COMPILED  # numba takes a second to import: mistakes are answered without it
+    from della.output import merge_to_folder
 
+    if not IS_COMPILED and sys.stderr.isatty():
+        say("compiling the kernels for this machine: about half a minute, once")
     with tqdm(total=parameters, desc="merging", unit=" parameters", unit_scale=True, disable=None, leave=False) as bar:
         merge_to_folder(
             base,

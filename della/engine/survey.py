@@ -143,8 +143,10 @@ def _place_ties(
         return found.bits - 1  # all of them: no need to count
     left = found.ties
     for index, (values, count) in enumerate(deltas_of(tensor, t, source, ranges)):
-        ties[index][t, p] = max(0, left)
+        ties[index][t, p] = left
         left -= passes.count_equal(values, count, np.uint32(found.bits))
+        if left <= 0:
+            break
     return found.bits
 
 

@@ -19,12 +19,15 @@ import numba
 from della.cache import cache_folder
 
 
-def _remember() -> None:
+def _remember() -> bool:
+    """Says where compiled code is kept; whether some is there already."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     folder = cache_folder()
-    if folder is not None and "NUMBA_CACHE_DIR" not in os.environ:
-        numba.config.CACHE_DIR = str(folder / f"kernels-{digest}")
+    if folder is None or "NUMBA_CACHE_DIR" in os.environ:
+        return True
+    numba.config.CACHE_DIR = str(folder / f"kernels-{digest}")
+    return any((folder / f"kernels-{digest}").rglob("*.nbc"))
 
 
-_remember()
+IS_COMPILED = _remember()

@@ -1,8 +1,9 @@
 """Row ranks in linear time: stable counting passes over the bits of the scores, two rows at a time.
 
 `della.prune.ranks` is the definition: rank 0 is the largest score, of equal scores the lower index is first. Two passes
-sort by the upper 22 of 32 bits; what is then still out of order differs in the lower 10 bits alone, which is rare, and
-is moved by insertion. A row where that would take long, or with more than 65,536 elements, takes a third pass.
+sort by the upper 22 of 32 bits (20 in rows up to 4,096, whose counters would cost more than the rest). What is then
+still out of order differs in the lower bits alone, which is rare, and is moved by insertion. A row where that would
+take long, or with more than 65,536 elements, takes a third pass.
 
 Two rows are counted together, because a pass over one row waits for its own counters: equal digits in sequence (deltas
 of 16-bit weights have many) make each count depend on the one before.
@@ -14,6 +15,7 @@ from numba import njit
 from della.kernels.bits import FLAGS
 
 DIGIT = 2048  # 11 bits
+SMALL = 4096  # rows up to here are sorted by digits of 10 bits
 SCRATCH = 4 * DIGIT
 SHORT = 65536  # an index fits into 16 bits
 TINY = 48  # up to here, clearing the counters would take longer than moving elements
@@ -22,35 +24,6 @@ _MIDDLE = np.uint32(10)
 _MASK = np.uint32(DIGIT - 1)
 _HALF = np.uint32(16)
 _ONE = np.uint32(1)
-
-
-@njit(**FLAGS)
-def order_rows(scores, n, count, order, pairs, counters, spare):
-    """Indices of each row by falling score.
-
-    Args:
-        scores: uint32, count rows of n consecutive elements.
-        n, count: row length and number of rows.
-        order: uint32, same size: order[row, r] is the index within the row of the element with rank r.
-        pairs: uint32 [at least 2 n].
-        counters: uint32 [SCRATCH].
-        spare: uint32 [at least 2 n]; used by long rows alone.
-    """
-    if n <= TINY:
-        for row in range(count):
-            _move(scores[row * n : (row + 1) * n], n, order[row * n : (row + 1) * n])
-        return
-    for row in range(0, count, 2):
-        first = row * n
-        second = min(row + 1, count - 1) * n  # an odd last row is sorted twice, into the same place
-        if n > SHORT:
-            _third_pass(scores[first : first + n], n, order[first : first + n], pairs, counters, spare)
-            _third_pass(scores[second : second + n], n, order[second : second + n], pairs, counters, spare)
-            continue
-        _two_passes(scores, first, second, n, order, pairs, counters)
-        for start in (first, second):
-            if not _insert(scores[start : start + n], n, order[start : start + n]):
-                _third_pass(scores[start : start + n], n, order[start : start + n], pairs, counters, spare)
 
 
 @njit(**FLAGS)
@@ -66,44 +39,10 @@ def _move(scores, n, order):
 
 
 @njit(**FLAGS)
-def _two_passes(scores, first, second, n, order, pairs, counters):
-    low_a, low_b = counters[0:DIGIT], counters[DIGIT : 2 * DIGIT]
-    high_a, high_b = counters[2 * DIGIT : 3 * DIGIT], counters[3 * DIGIT : 4 * DIGIT]
-    a, b = scores[first : first + n], scores[second : second + n]
-    out_a, out_b = order[first : first + n], order[second : second + n]
-    pairs_a, pairs_b = pairs[0:n], pairs[n : 2 * n]
-    for d in range(4 * DIGIT):
-        counters[d] = np.uint32(0)
-    for i in range(n):
-        s, t = a[i], b[i]
-        low_a[(s >> _MIDDLE) & _MASK] += _ONE
-        low_b[(t >> _MIDDLE) & _MASK] += _ONE
-        high_a[s >> _HIGH] += _ONE
-        high_b[t >> _HIGH] += _ONE
-    _starts(low_a, low_b, high_a, high_b)
-    for i in range(n):
-        s, t = a[i], b[i]
-        d, e = (s >> _MIDDLE) & _MASK, (t >> _MIDDLE) & _MASK
-        p, q = low_a[d], low_b[e]
-        low_a[d] = p + _ONE
-        low_b[e] = q + _ONE
-        pairs_a[p] = (s >> _HIGH) << _HALF | np.uint32(i)
-        pairs_b[q] = (t >> _HIGH) << _HALF | np.uint32(i)
-    for i in range(n):
-        s, t = pairs_a[i], pairs_b[i]
-        d, e = s >> _HALF, t >> _HALF
-        p, q = high_a[d], high_b[e]
-        high_a[d] = p + _ONE
-        high_b[e] = q + _ONE
-        out_a[p] = s & np.uint32(0xFFFF)
-        out_b[q] = t & np.uint32(0xFFFF)
-
-
-@njit(**FLAGS)
-def _starts(low_a, low_b, high_a, high_b):
+def _starts(digit, low_a, low_b, high_a, high_b):
     """Counts into the places where each digit begins, the largest digit first."""
     w = x = y = z = np.uint32(0)
-    for d in range(DIGIT - 1, -1, -1):
+    for d in range(digit - 1, -1, -1):
         c, low_a[d] = low_a[d], w
         w += c
         c, low_b[d] = low_b[d], x
@@ -112,6 +51,50 @@ def _starts(low_a, low_b, high_a, high_b):
         y += c
         c, high_b[d] = high_b[d], z
         z += c
+
+
+def _two_passes(bits):
+    """The two passes by digits of so many bits, which the compiler then knows."""
+    digit = 1 << bits
+    mask, high, middle = np.uint32(digit - 1), np.uint32(32 - bits), np.uint32(32 - 2 * bits)
+
+    @njit(**FLAGS)
+    def two_passes(scores, first, second, n, order, pairs, counters):
+        low_a, low_b = counters[0:digit], counters[digit : 2 * digit]
+        high_a, high_b = counters[2 * digit : 3 * digit], counters[3 * digit : 4 * digit]
+        a, b = scores[first : first + n], scores[second : second + n]
+        out_a, out_b = order[first : first + n], order[second : second + n]
+        pairs_a, pairs_b = pairs[0:n], pairs[n : 2 * n]
+        for d in range(4 * digit):
+            counters[d] = np.uint32(0)
+        for i in range(n):
+            s, t = a[i], b[i]
+            low_a[(s >> middle) & mask] += _ONE
+            low_b[(t >> middle) & mask] += _ONE
+            high_a[s >> high] += _ONE
+            high_b[t >> high] += _ONE
+        _starts(digit, low_a, low_b, high_a, high_b)
+        for i in range(n):
+            s, t = a[i], b[i]
+            d, e = (s >> middle) & mask, (t >> middle) & mask
+            p, q = low_a[d], low_b[e]
+            low_a[d] = p + _ONE
+            low_b[e] = q + _ONE
+            pairs_a[p] = (s >> high) << _HALF | np.uint32(i)
+            pairs_b[q] = (t >> high) << _HALF | np.uint32(i)
+        for i in range(n):
+            s, t = pairs_a[i], pairs_b[i]
+            d, e = s >> _HALF, t >> _HALF
+            p, q = high_a[d], high_b[e]
+            high_a[d] = p + _ONE
+            high_b[e] = q + _ONE
+            out_a[p] = s & np.uint32(0xFFFF)
+            out_b[q] = t & np.uint32(0xFFFF)
+
+    return two_passes
+
+
+_short_passes, _long_passes = _two_passes(10), _two_passes(11)
 
 
 @njit(**FLAGS)
@@ -169,3 +152,35 @@ def _third_pass(scores, n, order, pairs, counters, spare):
         p = counters[d]
         counters[d] = p + _ONE
         order[p] = index
+
+
+@njit(**FLAGS)
+def order_rows(scores, n, count, order, pairs, counters, spare):
+    """Indices of each row by falling score.
+
+    Args:
+        scores: uint32, count rows of n consecutive elements.
+        n, count: row length and number of rows.
+        order: uint32, same size: order[row, r] is the index within the row of the element with rank r.
+        pairs: uint32 [at least 2 n].
+        counters: uint32 [SCRATCH].
+        spare: uint32 [at least 2 n]; used by long rows alone.
+    """
+    if n <= TINY:
+        for row in range(count):
+            _move(scores[row * n : (row + 1) * n], n, order[row * n : (row + 1) * n])
+        return
+    for row in range(0, count, 2):
+        first = row * n
+        second = min(row + 1, count - 1) * n  # an odd last row is sorted twice, into the same place
+        if n > SHORT:
+            _third_pass(scores[first : first + n], n, order[first : first + n], pairs, counters, spare)
+            _third_pass(scores[second : second + n], n, order[second : second + n], pairs, counters, spare)
+            continue
+        if n <= SMALL:
+            _short_passes(scores, first, second, n, order, pairs, counters)
+        else:
+            _long_passes(scores, first, second, n, order, pairs, counters)
+        for start in (first, second):
+            if not _insert(scores[start : start + n], n, order[start : start + n]):
+                _third_pass(scores[start : start + n], n, order[start : start + n], pairs, counters, spare)

@@ -189,6 +189,10 @@ def _top_k(n, cut, ties, t, p, delta, pruned):
     if ties[t, p] == 0:
         return _above(n, cut, delta, pruned)
     raw = delta.view(np.uint32)
+    equal = _equal(n, raw, cut)
+    if equal <= ties[t, p] and cut > 0:
+        ties[t, p] -= equal
+        return _above(n, cut - np.uint32(1), delta, pruned)
     left, count = ties[t, p], 0
     for i in range(n):
         bits = raw[i] & _MAGNITUDE
@@ -199,6 +203,14 @@ def _top_k(n, cut, ties, t, p, delta, pruned):
         count += np.int64(chosen)
     ties[t, p] = left
     return count
+
+
+@njit(**FLAGS)
+def _equal(n, raw, bits):
+    count = np.uint32(0)
+    for i in range(n):
+        count += np.uint32((raw[i] & _MAGNITUDE) == bits)
+    return np.int64(count)
 
 
 @njit(**FLAGS)
