@@ -1,8 +1,8 @@
 """What must be known of a whole delta before its first block is merged: TIES's cut, L1 norms, sorted magnitudes.
 
-Cuts are found by counting, over the blocks, magnitudes inside a range of bits: the range shrinks until a bin is one
-value wide. A sample guesses the first range; where it guesses wrong, the whole range is counted instead. The result is
-exact either way: `della.prune.find_cut` and `share_cut` define it.
+Cuts are found by counting magnitudes, first by their upper bits, then by the lower ones. In large tensors a sample
+guesses a range that the cut lies in, and only what is inside is counted; where the guess is wrong, everything is. The
+result is exact either way: `della.prune.find_cut` and `share_cut` define it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from della.prune import Cut
 
 _BINS = 65536
-_ALL = 15  # bins of 2**15 cover the 31 bits of a magnitude
+_LOWER = 15  # bits of a magnitude that the second pass counts
 _SAMPLES = 64  # of 1,024 elements each
 _SIGMAS = 4.0
 
@@ -86,42 +86,55 @@ def deltas_of(
 def tensor_cut(tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]], drop_rate: float) -> Found:
     """The cut of one delta."""
     wanted = kept_count(tensor.size, drop_rate)
-    first = _guess(tensor, source, wanted)
-    return find_cut(lambda: deltas_of(tensor, t, source, ranges), wanted, *first)
+    guess = _guess(tensor, source, wanted)
+    if guess is not None:
+        above, held = _inside(tensor, t, source, ranges, *guess)
+        if above < wanted <= above + len(held):
+            return find_cut(lambda: [(held.view(np.float32), len(held))], wanted - above)
+    return find_cut(lambda: deltas_of(tensor, t, source, ranges), wanted)
 
 
-def find_cut(deltas: Deltas, wanted: int, low: int = 0, shift: int = _ALL) -> Found:
+def _inside(
+    tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]], low: int, high: int
+) -> tuple[int, np.ndarray]:
+    """How many magnitudes lie above a range of bits, and those inside; none where they are too many to hold."""
+    above, held, parts = 0, 0, []
+    for values, count in deltas_of(tensor, t, source, ranges):
+        bits = scratch("inside", count, dtype=np.uint32)
+        more, found = passes.collect_range(values, count, np.uint32(low), np.uint32(high), bits)
+        above, held = above + more, held + found
+        if held > tensor.size // 8:
+            return 0, bits[:0]
+        parts.append(bits[:found].copy())
+    return above, np.concatenate(parts)
+
+
+def find_cut(deltas: Deltas, wanted: int) -> Found:
     """The magnitude of which, with all larger ones, `wanted` can be had.
 
     Args:
         deltas: gives the blocks, the same at every call.
         wanted: how many to keep, from 1 to all.
-        low, shift: first range: bins of 2**shift from `low` on.
     """
-    bins = _BINS
-    while True:
+    low = 0
+    for shift, bins in ((_LOWER, _BINS), (0, 1 << _LOWER)):
         histogram, above = np.zeros(bins, np.int64), 0
         for values, count in deltas():
             above += passes.count_range(values, count, np.uint32(low), np.uint32(shift), histogram)
         from_top = above + np.cumsum(histogram[::-1])
-        if not above < wanted <= from_top[-1]:
-            low, shift, bins = 0, _ALL, _BINS  # the guess was wrong
-            continue
         place = int(np.searchsorted(from_top, wanted))
         chosen = bins - 1 - place
         before = int(from_top[place - 1]) if place else above
         low += chosen << shift
-        if shift == 0:
-            return Found(low, wanted - before, int(histogram[chosen]))
-        bins, shift = 1 << shift, 0
+    return Found(low, wanted - before, int(histogram[chosen]))
 
 
-def _guess(tensor: Tensor, source: Source, wanted: int) -> tuple[int, int]:
-    """A range of magnitude bits in which the cut very probably lies."""
+def _guess(tensor: Tensor, source: Source, wanted: int) -> tuple[int, int] | None:
+    """A range of magnitude bits in which the cut very probably lies; None where counting all is as good."""
     rows = 1 if source.low_rank is None else tensor.columns
     step = max(1, tensor.size // (_SAMPLES * rows)) * rows
     if source.low_rank is not None or tensor.size < 16 * _SAMPLES * 1024:
-        return 0, _ALL
+        return None
     out = scratch("sampled", 1024)
     parts = []
     for start in range(0, tensor.size - 1024, step):
@@ -132,7 +145,7 @@ def _guess(tensor: Tensor, source: Source, wanted: int) -> tuple[int, int]:
     spread = _SIGMAS * (share * (1 - share) * len(bits)) ** 0.5 + 8  # neighbours in a row are alike: allow for more
     low = int(bits[max(0, int(share * len(bits) - 2 * spread))])
     high = int(bits[min(len(bits) - 1, int(share * len(bits) + 2 * spread))]) + 1
-    return low, max(0, (high - low - 1).bit_length() - 16)
+    return low, high
 
 
 def _place_ties(

@@ -1,6 +1,7 @@
 """What has to be known of a whole delta before its first block can be merged: passes of counting and adding.
 
 count_range   how many magnitudes lie above a range, and a histogram of those inside it: TIES's cut
+collect_range the same, with those inside themselves
 count_equal   how many equal the cut
 add_norms     L1 norms before and after pruning, in the one order that `della.delta.l1_norm` defines
 low_rank      the delta of an adapter, left @ right, in the one order that `della.lora` defines
@@ -48,6 +49,29 @@ def _count_above(n, raw, end):
     for i in range(n):
         count += np.uint32((raw[i] & _MAGNITUDE) >= end)
     return np.int64(count)
+
+
+@njit(**FLAGS)
+def collect_range(delta, n, low, high, out):
+    """The magnitude bits of delta[:n] that lie in [low, high), put together.
+
+    Args:
+        delta: float32.
+        n: how many.
+        low, high: uint32.
+        out: uint32 [n]; the places after those found are overwritten too.
+
+    Returns:
+        How many lie above the range, and how many inside it.
+    """
+    raw = delta.view(np.uint32)
+    found = np.uint64(0)
+    width = high - low
+    for i in range(n):
+        bits = raw[i] & _MAGNITUDE
+        out[found] = bits  # always, so that nothing branches: the next one found takes its place
+        found += np.uint64((bits - low) < width)  # wraps far above the range where bits < low
+    return _count_above(n, raw, high), np.int64(found)
 
 
 @njit(**FLAGS)
