@@ -29,7 +29,7 @@ def scratch(kind: str, *shape: int, dtype: type = np.float32) -> np.ndarray:
     held = _local.__dict__.setdefault("held", {})
     size = math.prod(shape)
     if kind not in held or held[kind].size < size:
-        held[kind] = np.empty(size, dtype)
+        held[kind] = np.zeros(size, dtype)
     return held[kind][:size].reshape(shape)
 
 

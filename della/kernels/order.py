@@ -1,9 +1,10 @@
 """Row ranks in linear time: stable counting passes over the bits of the scores, two rows at a time.
 
-`della.prune.ranks` is the definition: rank 0 is the largest score, of equal scores the lower index is first. Two passes
-sort by the upper 22 of 32 bits (20 in rows up to 4,096, whose counters would cost more than the rest). What is then
-still out of order differs in the lower bits alone, which is rare, and is moved by insertion. A row where that would
-take long, or with more than 65,536 elements, takes a third pass.
+`della.prune.ranks` is the definition: rank 0 is the largest score, of equal scores the lower index is first. One pass
+sorts by the 12 bits that matter most, two by the upper 22 of 32 (20 in rows up to 4,096, whose counters would cost more
+than the rest). What is then still out of order is moved by insertion. That is little after one pass where weights have
+16 bits, for their deltas are coarse; where it was much, two passes are taken for a while. A row where it would take
+long even then, or with more than 65,536 elements, takes three.
 
 Two rows are counted together, because a pass over one row waits for its own counters: equal digits in sequence (deltas
 of 16-bit weights have many) make each count depend on the one before.
@@ -16,9 +17,12 @@ from della.kernels.bits import FLAGS
 
 DIGIT = 2048  # 11 bits
 SMALL = 4096  # rows up to here are sorted by digits of 10 bits
-SCRATCH = 4 * DIGIT
+PATIENCE = 4 * DIGIT  # the place of a counter that lasts: pairs of rows for which one pass is not tried
+SCRATCH = PATIENCE + 1
 SHORT = 65536  # an index fits into 16 bits
 TINY = 48  # up to here, clearing the counters would take longer than moving elements
+NARROW = 4096  # bins of the single pass that suffices where scores are coarse, as those of 16-bit weights are
+_NARROW_SHIFT = np.uint32(15)
 _HIGH = np.uint32(21)
 _MIDDLE = np.uint32(10)
 _MASK = np.uint32(DIGIT - 1)
@@ -99,7 +103,7 @@ _short_passes, _long_passes = _two_passes(10), _two_passes(11)
 
 @njit(**FLAGS)
 def _insert(scores, n, order):
-    """Puts in order what the upper bits left; False when that would take too long."""
+    """Puts in order what the upper bits left. Returns the places moved, or -1 when that would take too long."""
     moves = 0
     before = np.uint32(0xFFFFFFFF)
     for r in range(n):
@@ -116,8 +120,8 @@ def _insert(scores, n, order):
         order[place] = index
         before = scores[order[r]]
         if moves > 4 * n:
-            return False
-    return True
+            return -1
+    return moves
 
 
 @njit(**FLAGS)
@@ -155,6 +159,57 @@ def _third_pass(scores, n, order, pairs, counters, spare):
 
 
 @njit(**FLAGS)
+def _count(scores, first, second, n, order, pairs, counters):
+    """Two rows, by one pass or two: by two for a while after one has left much to be inserted."""
+    if counters[PATIENCE] == 0:
+        _one_pass(scores, first, second, n, order, pairs, counters)
+        return
+    counters[PATIENCE] -= _ONE
+    if n <= SMALL:
+        _short_passes(scores, first, second, n, order, pairs, counters)
+    else:
+        _long_passes(scores, first, second, n, order, pairs, counters)
+
+
+@njit(**FLAGS)
+def _one_pass(scores, first, second, n, order, keys, counters):
+    """Both rows by the 12 bits of their scores that matter most: eight octaves below the largest, 512 bins each."""
+    a, b = keys[0:n], keys[n : 2 * n]
+    _narrow(n, scores[first : first + n], a)
+    _narrow(n, scores[second : second + n], b)
+    bins_a, bins_b = counters[0:NARROW], counters[NARROW : 2 * NARROW]
+    for d in range(2 * NARROW):
+        counters[d] = np.uint32(0)
+    for i in range(n):
+        bins_a[a[i]] += _ONE
+        bins_b[b[i]] += _ONE
+    x = y = np.uint32(0)
+    for d in range(NARROW - 1, -1, -1):
+        c, bins_a[d] = bins_a[d], x
+        x += c
+        c, bins_b[d] = bins_b[d], y
+        y += c
+    out_a, out_b = order[first : first + n], order[second : second + n]
+    for i in range(n):
+        d, e = a[i], b[i]
+        p, q = bins_a[d], bins_b[e]
+        bins_a[d] = p + _ONE
+        bins_b[e] = q + _ONE
+        out_a[p] = np.uint32(i)
+        out_b[q] = np.uint32(i)
+
+
+@njit(**FLAGS)
+def _narrow(n, scores, keys):
+    top = np.uint32(0)
+    for i in range(n):
+        top = max(top, scores[i])
+    least = np.int32(top >> _NARROW_SHIFT) - np.int32(NARROW - 1)
+    for i in range(n):
+        keys[i] = np.uint32(max(np.int32(scores[i] >> _NARROW_SHIFT) - least, np.int32(0)))
+
+
+@njit(**FLAGS)
 def order_rows(scores, n, count, order, pairs, counters, spare):
     """Indices of each row by falling score.
 
@@ -177,10 +232,10 @@ def order_rows(scores, n, count, order, pairs, counters, spare):
             _third_pass(scores[first : first + n], n, order[first : first + n], pairs, counters, spare)
             _third_pass(scores[second : second + n], n, order[second : second + n], pairs, counters, spare)
             continue
-        if n <= SMALL:
-            _short_passes(scores, first, second, n, order, pairs, counters)
-        else:
-            _long_passes(scores, first, second, n, order, pairs, counters)
+        _count(scores, first, second, n, order, pairs, counters)
         for start in (first, second):
-            if not _insert(scores[start : start + n], n, order[start : start + n]):
+            moves = _insert(scores[start : start + n], n, order[start : start + n])
+            if moves < 0:
                 _third_pass(scores[start : start + n], n, order[start : start + n], pairs, counters, spare)
+            if counters[PATIENCE] == 0 and (moves < 0 or 4 * moves > n):
+                counters[PATIENCE] = np.uint32(64)
