@@ -46,14 +46,14 @@ def file_sha256(file: Path, progress: Progress | None = None) -> str:
     progress = progress or (lambda count: None)
     try:
         resolved = file.resolve(strict=True)
-        before = _stamp(resolved)
+        before = stamp(resolved)
         known = _blob_name(file, resolved) or _recall(resolved, before)
         if known:
             progress(before[0])
             return known
         started = time.time_ns()
         digest = _read(resolved, progress)
-        if _stamp(resolved) == before and started - max(before[1:3]) >= _YOUNG:
+        if stamp(resolved) == before and started - max(before[1:3]) >= _YOUNG:
             _remember(resolved, before, digest)
         return digest
     except OSError as error:
@@ -107,7 +107,7 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.is_file() else 0
 
 
-def _stamp(file: Path) -> Stamp:
+def stamp(file: Path) -> Stamp:
     """Size, modification and change time, inode. The change time shows what cp -p and touch hide."""
     stat = os.stat(file)
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino

@@ -35,16 +35,18 @@ class Merged:
 
     tensor: in the output dtype.
     kept: expert -> how many of its deltas were kept; empty for a tensor that was copied from the base.
+    deltas: how many each expert has here; rows that vocab=union added have none.
     """
 
     name: str
     tensor: "Tensor"
     kept: dict[str, int]
+    deltas: int
 
     @property
     def realised(self) -> dict[str, float]:
         """Expert -> the part of its deltas that was dropped, in [0, 1]."""
-        return {expert: 1 - kept / max(1, self.tensor.numel()) for expert, kept in self.kept.items()}
+        return {expert: 1 - kept / max(1, self.deltas) for expert, kept in self.kept.items()}
 
 
 def merge_tensors(
@@ -97,7 +99,8 @@ def merge_points(
 ) -> Iterator[list[Merged]]:
     """Merge the same experts at several points of a sweep in one pass over the inputs.
 
-    Deltas, random words and ranks are made once and serve every point: ten points of DELLA cost less than three merges.
+    Deltas, random words and ranks are made once and serve every point; points that follow each other and differ in
+    lambda alone also share what is pruned and fused.
 
     Args:
         methods: the points, options of one method; the rest as in `merge_tensors`.
@@ -151,7 +154,7 @@ def _merged(done: Done, point: int, job: Merge) -> Merged:
     import torch
 
     tensor = torch.from_numpy(done.arrays[point]).view(getattr(torch, job.dtype_of(done.name)))
-    return Merged(done.name, tensor, kept_of(done, point, job))
+    return Merged(done.name, tensor, kept_of(done, point, job), job.base.headers[done.name].numel)
 
 
 def kept_of(done: Done, point: int, job: Merge) -> dict[str, int]:

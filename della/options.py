@@ -213,7 +213,7 @@ class Della(RandomDrop):
                 f"{given} breaks drop_rate - epsilon/2 >= 0; "
                 f"write an epsilon of at most {float(2 * p):g} or a drop_rate of at least {float(half):g}"
             )
-        if p + half >= 1:
+        if p + half >= 1 or 1 - (self.drop_rate + self.epsilon / 2) < 2.0**-32:  # in floats, what is kept least is too
             raise InputError(
                 f"{given} breaks drop_rate + epsilon/2 < 1; "
                 f"write an epsilon below {float(2 - 2 * p):g} or a drop_rate below {float(1 - half):g}"

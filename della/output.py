@@ -8,9 +8,6 @@ same as if it had never stopped.
 """
 
 import dataclasses
-import hashlib
-import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -25,18 +22,16 @@ from della.engine.run import Done, merge
 from della.engine.sinks import FileSink
 from della.errors import InputError
 from della.folder import MAX_SHARD_BYTES, refuse_occupied, staged, write_json
-from della.lora import Adapter
 from della.merge import MERGE_VERSION, kept_of, make_job, names_of
 from della.methods import METHODS, describe
 from della.options import Options
 from della.policy import Policy
+from della.resume import Experts, check_unchanged, merge_key, stamps
 from della.shards import Shard, plan_shards
 from della.staging import Staging
 from della.tokenizer import copy_tokenizer, find_tokenizer_problems, write_union_tokenizer
 
-CONFIG_FILES = ("config.json", "generation_config.json")
-
-Experts = Mapping[str, "Checkpoint | Adapter"]
+CONFIG, GENERATION = "config.json", "generation_config.json"
 
 
 def merge_to_folder(
@@ -64,8 +59,7 @@ def merge_to_folder(
         tokenizer: where tokenizer and chat template come from: "base" or an expert's name.
         config: the resolved configuration as the user sees it, kept in merge.json.
         max_shard_bytes: weights larger than this are split; what a killed merge loses is at most one shard.
-        progress: called with a number of parameters whenever so many more are done.
-        told: called with a line that the user should read, such as that a merge is taken up again.
+        progress: called with a number of parameters whenever so many more are done; told: with a line for the user.
 
     Returns:
         What merge.json holds.
@@ -74,15 +68,16 @@ def merge_to_folder(
         InputError: as `merge_tensors`, or `out` cannot be used. Nothing is left behind then.
     """
     refuse_occupied(out)
-    policy = Policy.of(method)
-    job = make_job(base, experts, [policy], seed, dtype, vocab)
+    job = make_job(base, experts, [policy := Policy.of(method)], seed, dtype, vocab)
     if problems := find_tokenizer_problems(tokenizer, base, experts, vocab):
         raise InputError("; ".join(problems))
     shards = plan_shards({name: _header(job, name) for name in names_of(job)}, max_shard_bytes)
-    with staged(out, _key(job, policy, base, experts, shards), shards) as staging:
+    with staged(out, merge_key(job, policy, base, experts, shards), shards) as staging:
         if staging.resumed:
             told(f"going on with a merge that was stopped: {staging.resumed} of {len(shards)} shards are whole")
+        before = stamps(base, experts)
         kept = _write_shards(job, shards, staging, threads, device, progress)
+        check_unchanged(before, base, experts)
         _write_files(staging, base, experts, job, vocab, tokenizer)
         facts = _facts(base, experts, policy, job, config or {}, tokenizer) | _drop_rates(job, kept)
         write_json(staging.place("merge.json"), facts)
@@ -137,44 +132,25 @@ def _entry(done: Done, job: Merge) -> dict[str, dict[str, int]]:
     return {done.name: counts} if counts else {}
 
 
-def _key(job: Merge, policy: Policy, base: Checkpoint, experts: Experts, shards: list[Shard]) -> str:
-    """Names everything that the bytes of the shards depend on, without reading a weight."""
-    models = {"base": base, **experts}
-    described = {
-        "merge": MERGE_VERSION,
-        "seed": job.seed,
-        "tensors": {
-            name: [[describe(policy.options(name, e)), policy.weight(name, e)] for e in job.experts]
-            for name in job.family.merged
-        },
-        "added": job.family.added,
-        "shards": [[shard.file, shard.prefix.hex()] for shard in shards],
-        "inputs": {name: [_stamp(model.folder / file) for file in model.files()] for name, model in models.items()},
-    }
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-
-
-def _stamp(file: Path) -> list[Any]:
-    stat = os.stat(file)
-    return [os.path.realpath(file), stat.st_size, stat.st_mtime_ns, stat.st_ino]
-
-
 def _write_files(staging: Staging, base: Checkpoint, experts: Experts, job: Merge, vocab: str, tokenizer: str) -> None:
     """Config and tokenizer, beside the merged weights."""
-    for file in CONFIG_FILES:
-        if (base.folder / file).is_file():
-            shutil.copyfile(base.folder / file, staging.place(file))
+    origin = base.folder if tokenizer == "base" else experts[tokenizer].folder
+    shutil.copyfile(base.folder / CONFIG, staging.place(CONFIG))
+    for folder in (origin, base.folder):  # says which tokens end an answer: it goes with the tokenizer
+        if (folder / GENERATION).is_file():
+            shutil.copyfile(folder / GENERATION, staging.place(GENERATION))
+            break
     changed: dict[str, Any] = {}
     if vocab == "union":
         changed["vocab_size"] = write_union_tokenizer(staging.folder, base, experts, tokenizer)
     else:
-        copy_tokenizer(base.folder if tokenizer == "base" else experts[tokenizer].folder, staging.folder)
+        copy_tokenizer(origin, staging.folder)
     if job.dtype is not None:
         # torch_dtype until transformers 4.56, then dtype
         keys = [key for key in ("dtype", "torch_dtype") if key in base.config] or ["dtype"]
         changed |= dict.fromkeys(keys, job.dtype)
     if changed:
-        write_json(staging.place("config.json"), _nested(base.config, changed))
+        write_json(staging.place(CONFIG), _nested(base.config, changed))
 
 
 def _nested(config: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +184,7 @@ def _facts(
                 name: {"path": expert.label, "sha256": expert.sha256()} for name, expert in sorted(experts.items())
             },
         },
-        "versions": {"merge": MERGE_VERSION, "numba": version("numba"), "numpy": version("numpy")},
+        "versions": {"merge": MERGE_VERSION, **{name: version(name) for name in ("numba", "numpy", "torch")}},
     }
 
 

@@ -19,14 +19,14 @@ from della.mergekit import MergekitRecipe, read_mergekit
 from della.methods import describe
 from della.policy import Policy
 
-BESIDE = ("mergekit", "out", "seed", "rescale", "threads", "device", "max_shard_gb")  # what a file leaves open
+BESIDE = ("mergekit", "out", "seed", "rescale", "threads", "device", "check", "max_shard_gb")  # what a file leaves open
 
 
 @dataclass(frozen=True)
 class Opened:
     """A base and its experts, opened, and how they are merged.
 
-    settings: further arguments of `della.merge.merge_to_folder`: dtype, vocab, tokenizer, config.
+    settings: further arguments of `della.output.merge_to_folder`: dtype, vocab, tokenizer, config.
     """
 
     base: Checkpoint

@@ -131,7 +131,7 @@ class Session:
         tensors, kept, total = {}, dict.fromkeys(experts, 0), 0
         for item in merge_tensors(base, experts, point.options, point.seed, vocab=self.config.experts.vocab):
             tensors[item.name] = item.tensor
-            total += item.tensor.numel() if item.kept else 0
+            total += item.deltas if item.kept else 0
             for name, count in item.kept.items():
                 kept[name] += count
         return tensors, {name: 1 - count / total for name, count in kept.items()}

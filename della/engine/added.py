@@ -8,7 +8,7 @@ from della.checkpoint import Model
 from della.engine.sinks import STORAGE, Target
 from della.experts import Family
 from della.kernels.bits import CODES, load, store
-from della.refusals import overflows
+from della.refusals import not_finite, overflows
 
 
 def add_rows(name: str, base: Model, experts: Mapping[str, Model], family: Family, target: Target) -> None:
@@ -25,6 +25,8 @@ def add_rows(name: str, base: Model, experts: Mapping[str, Model], family: Famil
         for expert, place in members:
             header, array = experts[expert].headers[name], np.ascontiguousarray(experts[expert].array(name))
             load(CODES[header.dtype], array.ctypes.data, place * width, width, row)
+            if not np.isfinite(row).all():
+                raise not_finite(name, base, expert, experts[expert], True)
             total += row
         total /= np.float32(len(members))
         stored = np.empty(width, STORAGE[target.dtype])

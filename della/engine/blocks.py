@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 def scratch(kind: str, *shape: int, dtype: type = np.float32) -> np.ndarray:
-    """An array of this thread that its next call with the same kind may overwrite."""
+    """An array of this thread that its next call with the same kind may overwrite; zeros at first."""
     held = _local.__dict__.setdefault("held", {})
     size = math.prod(shape)
     if kind not in held or held[kind].size < size:

@@ -1,6 +1,6 @@
 """The order of a merge: tensors in sequence, their blocks in threads, results handed on as they are whole.
 
-for done in merge(base, experts, [Policy(method)], seed=1, family=family, sink=MemorySink(["bfloat16"])):
+for done in merge(Merge(base, experts, [Policy(method)], seed=1, family=family), names, MemorySink()):
     done.name, done.arrays[0], done.kept
 """
 
@@ -69,6 +69,7 @@ def merge(job: Merge, names: Sequence[str], sink: Sink, threads: int | None = No
 
 def _first(waiting: "collections.deque[_Work]") -> Done:
     """The first tensor, finished; the blocks of the second are handed to the threads before that."""
+    waiting[0].submit_blocks()
     if len(waiting) > 1 and not waiting[0].alone and not waiting[1].alone:
         waiting[1].submit_blocks()
     return waiting.popleft().result()
@@ -109,16 +110,12 @@ class _Work:
         if self.submitted:
             return
         self.submitted = True
-        try:
-            if self.alone:
-                self.futures = [self.pool.submit(self._ranked)]
-                return
+        if self.alone:
+            self.futures = [self.pool.submit(self._ranked)]
+            return
+        self.futures = [self.first]  # all there is without blocks; and `result` says what is wrong in its turn
+        if self.tensor is not None and not isinstance(self.first.exception(), BadBlock):
             found = self.first.result()
-        except BadBlock as bad:
-            raise _refusal(self.job, bad) from None
-        if self.tensor is None:
-            self.futures = [self.first]
-        else:
             self.futures = [self.pool.submit(self._block, found, index) for index in range(len(self.ranges))]
 
     def result(self) -> Done:

@@ -67,8 +67,10 @@ def survey(tensor: Tensor, ranges: list[tuple[int, int]], shared: dict[tuple[int
                 cuts[t, p] = _place_ties(tensor, t, p, source, ranges, found, ties)
             elif getattr(options, "rescale", "") == "l1" and tensor.prunes[t, p] != block.KEEP_ALL:
                 factors[t, p] = _l1_factor(tensor, t, p, ranges)
-    whole = [t for t in range(experts) if tensor.whole(t, 0) and tensor.prunes[t, 0] == block.MAGPRUNE]
-    ascending = dict(zip([(t, 0) for t in whole], each(lambda t: _sorted(tensor, t, ranges), whole), strict=True))
+    over_tensor = [t for t in range(experts) if tensor.whole(t, 0) and tensor.prunes[t, 0] == block.MAGPRUNE]
+    ascending = dict(
+        zip([(t, 0) for t in over_tensor], each(lambda t: _sorted(tensor, t, ranges), over_tensor), strict=True)
+    )
     return Survey(cuts, ties, factors, ascending)
 
 

@@ -3,8 +3,11 @@
     bits      stored values <-> float32, at memory addresses
     philox    random words
     order     row ranks by counting
-    cuts      the cut of TIES and the exact L1 norm, in passes over blocks
-    block     delta, prune, elect and fuse of one block, for several points of a sweep at once
+    prune     deltas, words, orders and pruned deltas of a group of elements
+    fuse      elect and fuse
+    block     all of that for one block, for several points of a sweep at once
+    passes    what is counted or summed over a whole delta first: TIES's cut, L1 norms; factors of adapters
+    whole     ranks over a whole tensor
 
 No fused multiply-add, no reassociation (numba's defaults without fastmath), no global state. Compiled code is kept in
 the cache folder, under a name that changes with these sources: numba alone would miss a change in a called module.

@@ -103,14 +103,19 @@ def test_float64_is_rounded_once_when_it_is_read():
 
 
 def ordered(scores: np.ndarray) -> np.ndarray:
-    """Ranks of each row by the kernel, its buffers full of rubbish."""
+    """Ranks of each row by the kernel, its buffers full of rubbish: the same by one pass and by two."""
     rows, n = scores.shape
-    order_of, pairs, spare = (np.full(size, 7, np.uint32) for size in (scores.size, 2 * n, 2 * n))
-    counters = np.full(order.SCRATCH, 7, np.uint32)
-    order.order_rows(scores.reshape(-1), n, rows, order_of, pairs, counters, spare)
-    ranked = np.empty((rows, n), np.int64)
-    np.put_along_axis(ranked, order_of.reshape(rows, n).astype(np.int64), np.arange(n)[None], 1)
-    return ranked
+    ranked = []
+    for patience in (0, 1, 1000):  # one pass at once; after one pair of rows; never
+        order_of, pairs, spare = (np.full(size, 7, np.uint32) for size in (scores.size, 2 * n, 2 * n))
+        counters = np.full(order.SCRATCH, 7, np.uint32)
+        counters[order.PATIENCE] = patience
+        order.order_rows(scores.reshape(-1), n, rows, order_of, pairs, counters, spare)
+        ranked.append(np.empty((rows, n), np.int64))
+        np.put_along_axis(ranked[-1], order_of.reshape(rows, n).astype(np.int64), np.arange(n)[None], 1)
+    assert np.array_equal(ranked[0], ranked[1])
+    assert np.array_equal(ranked[0], ranked[2])
+    return ranked[0]
 
 
 def rows_of(kind: str, rows: int, n: int) -> np.ndarray:
@@ -121,6 +126,8 @@ def rows_of(kind: str, rows: int, n: int) -> np.ndarray:
         return (rng.integers(0, 1024, (rows, n), dtype=np.uint32)) | np.uint32(0xABCDE400)
     if kind == "rising lower bits":  # the worst for insertion
         return np.broadcast_to((np.arange(n) % 1024).astype(np.uint32), (rows, n)).copy()
+    if kind == "octaves":  # one pass tells those of eight octaves apart, and puts all smaller ones together
+        return (2.0 ** rng.uniform(-40, 0, (rows, n))).astype(np.float32).view(np.uint32) << np.uint32(1)
     if kind == "ends":
         return rng.choice(np.array([0, 1, 1023, 1024, 2**21 - 1, 2**21, 2**32 - 1], np.uint32), (rows, n))
     return draw(rng, (rows, n), kind).view(np.uint32) << np.uint32(1)
@@ -129,12 +136,24 @@ def rows_of(kind: str, rows: int, n: int) -> np.ndarray:
 LENGTHS = [1, 2, 47, 48, 49, 1000, 65_536, 65_537, 200_000]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "words", "lower bits", "rising lower bits", "ends"])
+@pytest.mark.parametrize("kind", [*KINDS, "words", "lower bits", "rising lower bits", "octaves", "ends"])
 @pytest.mark.parametrize("n", LENGTHS)
 def test_rows_are_ranked_as_defined(n, kind):
     for rows in (1, 2, 5) if n < 65_536 else (1, 3):
         scores = rows_of(kind, rows, n)
         assert np.array_equal(ordered(scores), ranks(torch.from_numpy(scores.astype(np.int64))).numpy()), rows
+
+
+def test_one_pass_is_tried_again_after_a_while():
+    """Spread over forty octaves, rows are left in disorder by one pass: the next 64 pairs of rows take two."""
+    scores = rows_of("octaves", 160, 300)
+    assert np.array_equal(ordered(scores), ranks(torch.from_numpy(scores.astype(np.int64))).numpy())
+    counters = np.zeros(order.SCRATCH, np.uint32)
+    buffers = [np.zeros(size, np.uint32) for size in (scores.size, 600, 600)]
+    order.order_rows(scores[:2].reshape(-1), 300, 2, buffers[0][:600], buffers[1], counters, buffers[2])
+    assert counters[order.PATIENCE] == 64
+    order.order_rows(scores[2:132].reshape(-1), 300, 130, buffers[0][:39000], buffers[1], counters, buffers[2])
+    assert counters[order.PATIENCE] == 64  # 64 pairs by two passes, then one by one pass, with the same outcome
 
 
 @given(st.lists(st.sampled_from([0, 1, 2, 1023, 1024, 1025, 2**21, 2**32 - 1]) | WORD, min_size=1, max_size=130))

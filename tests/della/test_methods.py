@@ -10,6 +10,13 @@ from della.errors import InputError
 from della.methods import METHODS, describe, make_method
 
 
+def test_a_window_that_ends_at_one_in_floats_alone_is_refused():
+    """0.9 + 0.19999999999999996 / 2 is below 1 as decimals and 1.0 as floats: the last rank would never be kept."""
+    assert 0.9 + 0.19999999999999996 / 2 == 1.0
+    with pytest.raises(InputError, match=r"breaks drop_rate \+ epsilon/2 < 1"):
+        make_method("della", drop_rate=0.9, epsilon=0.19999999999999996)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_row_and_its_options_carry_the_same_name(name):
     assert make_method(name).name == name
