@@ -72,10 +72,10 @@ def merge_to_folder(
     if problems := find_tokenizer_problems(tokenizer, base, experts, vocab):
         raise InputError("; ".join(problems))
     shards = plan_shards({name: _header(job, name) for name in names_of(job)}, max_shard_bytes)
-    with staged(out, merge_key(job, policy, base, experts, shards), shards) as staging:
+    before = stamps(base, experts)
+    with staged(out, merge_key(job, policy, before, shards), shards) as staging:
         if staging.resumed:
             told(f"going on with a merge that was stopped: {staging.resumed} of {len(shards)} shards are whole")
-        before = stamps(base, experts)
         kept = _write_shards(job, shards, staging, threads, device, progress)
         check_unchanged(before, base, experts)
         _write_files(staging, base, experts, job, vocab, tokenizer)

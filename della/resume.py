@@ -19,7 +19,7 @@ from della.shards import Shard
 Experts = Mapping[str, "Checkpoint | Adapter"]
 
 
-def merge_key(job: Merge, policy: Policy, base: Checkpoint, experts: Experts, shards: list[Shard]) -> str:
+def merge_key(job: Merge, policy: Policy, inputs: Mapping[str, list[Any]], shards: list[Shard]) -> str:
     """Names everything that the bytes of the shards depend on, without reading a weight."""
     described = {
         "merge": MERGE_VERSION,
@@ -30,7 +30,7 @@ def merge_key(job: Merge, policy: Policy, base: Checkpoint, experts: Experts, sh
         },
         "added": job.family.added,
         "shards": [[shard.file, shard.prefix.hex()] for shard in shards],
-        "inputs": stamps(base, experts),
+        "inputs": inputs,
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
