@@ -8,9 +8,9 @@ The same bytes come out whatever the device, the thread count, the order of the 
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from della.checkpoint import Model
 from della.engine.job import BLOCK_ELEMENTS, Merge
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MERGE_VERSION = 1  # raise it whenever the bytes of a merge change: results of another version are not comparable
+
+Result = TypeVar("Result")
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -84,7 +86,7 @@ def merge_tensors(
     """
     job = make_job(base, experts, [Policy.of(method)], seed, dtype, vocab)
     job = dataclasses.replace(job, elements=block_elements, device=device)
-    return (_merged(done, 0, job) for done in _in_memory(job, threads))
+    return _in_memory(job, threads, lambda done: _merged(job, 0, done))
 
 
 def merge_points(
@@ -116,7 +118,7 @@ def merge_points(
     if len(kinds) != 1:
         raise InputError("the points of one pass must have one method, rank_by and rank_over; merge them in several")
     job = make_job(base, experts, policies, seed, dtype, vocab)
-    return ([_merged(done, p, job) for p in range(len(policies))] for done in _in_memory(job, threads))
+    return _in_memory(job, threads, lambda done: [_merged(job, point, done) for point in range(len(policies))])
 
 
 def make_job(
@@ -145,11 +147,15 @@ def names_of(job: Merge) -> list[str]:
     return sorted(job.family.merged + job.family.passed)
 
 
-def _in_memory(job: Merge, threads: int | None) -> Iterator[Done]:
-    return merge(job, names_of(job), MemorySink(len(job.policies)), threads)
+def _in_memory(job: Merge, threads: int | None, finish: Callable[[Done], Result]) -> Iterator[Result]:
+    """What is made of each tensor; none is held here once it was given, so that its memory can be used again."""
+    for done in merge(job, names_of(job), MemorySink(len(job.policies)), threads):
+        given = [finish(done)]
+        del done
+        yield given.pop()
 
 
-def _merged(done: Done, point: int, job: Merge) -> Merged:
+def _merged(job: Merge, point: int, done: Done) -> Merged:
     """A finished tensor as torch's."""
     import torch
 

@@ -26,6 +26,7 @@ from della.methods import METHODS
 from della.policy import Policy
 
 AHEAD = 3  # tensors that are in work at once: one is finished, one is merged, one is surveyed
+HELD = 1 << 29  # bytes of results in memory; the next tensor has to wait when it would make them more
 
 
 @dataclass
@@ -59,7 +60,7 @@ def merge(job: Merge, names: Sequence[str], sink: Sink, threads: int | None = No
         try:
             for name in names:
                 waiting.append(_Work(job, name, sink, pool, shared.get(name)))
-                if len(waiting) >= AHEAD:
+                while len(waiting) >= AHEAD or sum(work.held for work in waiting) > HELD:
                     yield _first(waiting)
             while waiting:
                 yield _first(waiting)
@@ -90,6 +91,7 @@ class _Work:
         shape = job.base.headers[name].shape
         more = len(job.family.added.get(name, ()))
         self.target = sink.open(name, (shape[0] + more, *shape[1:]) if more else shape, job.dtype_of(name))
+        self.held = sum(array.nbytes for array in self.target.arrays)
         self.futures: list[Future[np.ndarray | None]] = []
         self.submitted = False
         self.alone = False  # whether it holds so much memory that no other tensor may do so at the same time

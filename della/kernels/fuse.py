@@ -12,9 +12,69 @@ _ONE = np.float32(1)
 _NOTHING = np.float32(0)
 
 
+def _elected_at_once(experts, mean):
+    """The sum, or mean, of the elected deltas of so many experts: a constant, so that nothing but it is stored."""
+
+    @njit(**FLAGS)
+    def elected(n, weights, deltas, out):
+        for i in range(n):
+            total = _NOTHING
+            for t in range(experts):
+                total = total + deltas[t, i] * weights[t]
+            up = total >= _NOTHING
+            acc = divisor = _NOTHING
+            for t in range(experts):
+                value = deltas[t, i] * weights[t]
+                chosen = value > _NOTHING if up else value < _NOTHING
+                acc = acc + (value if chosen else _NOTHING)
+                divisor = divisor + (weights[t] if chosen else _NOTHING)
+            if mean:
+                acc = acc / (divisor if divisor != _NOTHING else _ONE)
+            out[i] = acc
+
+    return elected
+
+
+_mean_of_2, _mean_of_3, _mean_of_4 = (_elected_at_once(experts, True) for experts in (2, 3, 4))
+_sum_of_2, _sum_of_3, _sum_of_4 = (_elected_at_once(experts, False) for experts in (2, 3, 4))
+
+
 @njit(**FLAGS)
 def fuse(n, p, prunes, elect, mean, weights, singles):
     """Row 1: the fused delta."""
+    experts = prunes.shape[0]
+    pruned = 0  # how many are
+    for t in range(experts):
+        pruned += prunes[t, p] != KEEP_ALL
+    if elect and 2 <= experts <= 4 and (pruned == 0 or pruned == experts):
+        first = 5 + pruned
+        _elect_few(n, mean, weights, singles[first : first + experts], singles[1])
+    else:
+        _fuse_any(n, p, prunes, elect, mean, weights, singles)
+
+
+@njit(**FLAGS)
+def _elect_few(n, mean, weights, deltas, out):
+    experts = deltas.shape[0]
+    if experts == 2:
+        if mean:
+            _mean_of_2(n, weights, deltas, out)
+        else:
+            _sum_of_2(n, weights, deltas, out)
+    elif experts == 3:
+        if mean:
+            _mean_of_3(n, weights, deltas, out)
+        else:
+            _sum_of_3(n, weights, deltas, out)
+    elif mean:
+        _mean_of_4(n, weights, deltas, out)
+    else:
+        _sum_of_4(n, weights, deltas, out)
+
+
+@njit(**FLAGS)
+def _fuse_any(n, p, prunes, elect, mean, weights, singles):
+    """However many experts, a pass over each."""
     experts = prunes.shape[0]
     total_weight = np.float32(0)
     for t in range(experts):

@@ -110,6 +110,21 @@ def test_weights(name, options, weights):
     check(*make_family("denormal"), policy(name, options, weights=weights), "bfloat16", block_elements=1000)
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("fuse", FUSE)
+@pytest.mark.parametrize("name", ["ta_elect", "ties", "della"])
+def test_any_number_of_experts(name, fuse, number):
+    """Two to four are elected and fused in one loop, others in one each; an unpruned expert among pruned ones too."""
+    for kind in ("normal", "ties"):
+        base, experts = make_family(kind, names=[f"expert {t}" for t in range(number)])
+        weights = {expert: 0.1 + 0.3 * t for t, expert in enumerate(experts)}
+        check(base, experts, make_method(name, fuse=fuse), block_elements=1000)
+        check(base, experts, policy(name, {"fuse": fuse}, weights=weights), "bfloat16")
+    if name == "della":
+        unpruned = {"drop_rate": 0.0, "epsilon": 0.0}
+        check(base, experts, policy(name, {}, overrides=lambda tensor, expert: unpruned if expert[-1] == "1" else {}))
+
+
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_tensors_that_are_left_unpruned(name, options):
     for chosen in ({"exclude": ("rows", "o*")}, {"include": ("rows", "long"), "exclude": ("long",)}):

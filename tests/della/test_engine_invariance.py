@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from della.checkpoint import MemoryCheckpoint
+from della.engine.run import AHEAD
 from della.errors import InputError
 from della.merge import Merged, merge_points, merge_tensors
 from della.methods import METHODS, make_method
@@ -83,7 +84,7 @@ def test_a_consumer_that_stops_early_leaves_nothing_running():
 
 def test_a_result_that_is_still_held_is_never_written_over():
     """Memory of 1 MB and more is used again once nobody holds it: here every second tensor is let go at once."""
-    shapes = {f"w{number}": (600, 512) for number in range(12)}
+    shapes = {f"w{number}": (600 + 100 * (number % 3), 512) for number in range(12)}
     base, experts = make_family("normal", shapes=shapes, names=("lm",))
     expected = by_reference(base, experts, make_method("dare"))
     held = {}
@@ -93,6 +94,14 @@ def test_a_result_that_is_still_held_is_never_written_over():
             held[part.name] = part.tensor[10:, :7]  # a view holds the memory too
         del part
     assert all(torch.equal(view, expected[name][0][10:, :7]) for name, view in held.items())
+
+
+def test_the_memory_of_a_result_that_was_let_go_is_used_again():
+    """Three tensors are in work at once, the fourth is the one just given: of 12 in a falling order none needs more."""
+    shapes = {f"w{number:02}": (1200 - 50 * number, 512) for number in range(12)}
+    base, experts = make_family("normal", shapes=shapes, names=("lm",))
+    merged = merge_tensors(base, experts, make_method("dare"), 1)
+    assert len({part.tensor.data_ptr() for part in merged}) <= AHEAD + 1
 
 
 # Points of a sweep

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from della.headers import SafetensorsFile
 SHAPES = {f"model.layers.{layer}.mlp.{part}_proj.weight": (512, 640) for layer in range(20) for part in ("up", "down")}
 SHAPES |= {"model.embed_tokens.weight": (2000, 512), "model.norm.weight": (512,)}
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "torch_dtype": "bfloat16"}
-OPTIONS = ("method=della", "method.drop_rate=0.6", "method.epsilon=0.3", "seed=5", "threads=1", "max_shard_gb=0.0007")
+OPTIONS = ("method=della", "method.drop_rate=0.6", "method.epsilon=0.3", "seed=5", "threads=3", "max_shard_gb=0.0007")
 
 
 @pytest.fixture(scope="module")
@@ -51,32 +52,46 @@ def whole(start, named, tmp_path) -> tuple[Path, float]:
 def test_killed_at_random_moments_and_given_again_a_merge_ends_with_the_same_bytes(
     start, named, whole, tmp_path, kills
 ):
+    """Every second kill comes at any moment, the others soon after one more shard was whole."""
     expected, seconds = whole
     out, chance = tmp_path / "out", random.Random(kills)
-    left, resumed, stretch, last = kills, 0, 1.0, False
-    enough = max(1, kills // 25)  # of the kills have to come after the first whole shard: their merges are taken up
-    while not last:
-        last = not left  # this one is left alone
+    left, resumed, ended = kills, 0, False
+    while not ended:
         process = start("merge", *named, *OPTIONS, f"out={out}")
-        if not last:
-            time.sleep(chance.uniform(0.6, 1.1) * seconds * stretch)
-        else:
+        if not left:  # this one is left alone
             process.wait(300)
-        killed = process.poll() is None
+        elif left % 2:
+            time.sleep(chance.uniform(0, 1.1) * seconds)
+        else:
+            wait_for_a_shard(process, out)
+            time.sleep(chance.uniform(0, 0.3) * seconds)
+        ended = process.poll() is not None
         process.kill()
         complained = process.communicate()[1]
         resumed += "going on with a merge that was stopped" in complained
         same_so_far(out, expected)
-        if killed:
-            left = max(int(resumed < enough), left - 1)
-            stretch = min(3.0, stretch * 1.004)  # a machine that has grown busier must come to an end too
-        else:
+        if ended:
             assert process.returncode == 0, complained
             assert out.exists()
+            ended = not left
+        else:
+            left -= 1
         if out.exists():  # killed or not: some are killed when all is done
             shutil.rmtree(out)
-    assert resumed >= enough
+    assert resumed >= kills // 4
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")]
+
+
+def shards(out: Path) -> list[Path]:
+    """Whole ones of a merge that has not ended."""
+    return list((out.parent / f".{out.name}.merging" / "files").glob("*.safetensors"))
+
+
+def wait_for_a_shard(process: subprocess.Popen, out: Path) -> None:
+    """Until one more is whole than when this began, or nothing runs any more."""
+    before = len(shards(out))
+    while len(shards(out)) <= before and process.poll() is None:
+        time.sleep(0.005)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -87,6 +102,6 @@ def same_so_far(out: Path, expected: Path) -> None:
     """Where `out` is there it is whole; what has a weight file's name in the working folder is whole too."""
     if out.exists():
         assert files(out) == files(expected)
-    for path in (out.parent / f".{out.name}.merging" / "files").glob("*.safetensors"):
+    for path in shards(out):
         assert SafetensorsFile(path).headers
         assert path.read_bytes() == (expected / path.name).read_bytes(), path.name
