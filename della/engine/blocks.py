@@ -73,13 +73,13 @@ class Survey:
 
     cuts: magnitude bits that kept deltas exceed (TIES). ties: block -> how many equal ones are kept from there on.
     factors: after pruning, for rescale=l1.
-    ascending: (expert, point) -> sorted magnitudes and their bucket starts, for ranks over the tensor.
+    ascending: (expert, point) -> sorted magnitudes, for ranks over the tensor.
     """
 
     cuts: np.ndarray
     ties: list[np.ndarray]
     factors: np.ndarray
-    ascending: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
+    ascending: dict[tuple[int, int], np.ndarray]
 
 
 def merge_block(
@@ -243,14 +243,15 @@ def _prune_ranked(tensor: Tensor, survey: Survey, t: int, start: int, count: int
         raise BadBlock(t + 1, tensor)
     words = scratch("ranked words", count + 2 * BLOCK, dtype=np.uint32)
     skipped = draw_words(tensor.streams[0][t], start, count, words)
+    keys = scratch("ranked keys", count, dtype=np.uint64)
+    whole.keys_of(values, count, keys)
+    keys.sort()
     options: Any = tensor.options[t][0]
-    ascending, starts = survey.ascending[t, 0]
     scaled = options.rescale == "per_parameter"
     return whole.prune_ranked(
         values,
-        count,
-        ascending,
-        starts,
+        keys,
+        survey.ascending[t, 0],
         options.drop_rate,
         options.epsilon,
         scaled,

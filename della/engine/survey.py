@@ -176,8 +176,8 @@ def _l1_factor(tensor: Tensor, t: int, p: int, ranges: list[tuple[int, int]]) ->
     return float(np.float32(before / after)) if after > 0 else 1.0
 
 
-def _sorted(tensor: Tensor, t: int, ranges: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted magnitudes of a delta and where each upper half begins."""
+def _sorted(tensor: Tensor, t: int, ranges: list[tuple[int, int]]) -> np.ndarray:
+    """The sorted magnitudes of a delta."""
     source = list(tensor.experts.values())[t]
     magnitudes = np.empty(tensor.size, np.uint32)
     at = 0
@@ -185,9 +185,7 @@ def _sorted(tensor: Tensor, t: int, ranges: list[tuple[int, int]]) -> tuple[np.n
         whole.magnitudes(values, count, magnitudes[at : at + count])
         at += count
     magnitudes.sort()
-    starts = np.empty(whole.BUCKETS + 1, np.int64)
-    whole.bucket_starts(magnitudes, starts)
-    return magnitudes, starts
+    return magnitudes
 
 
 def shared_cuts(tensors: Iterable[tuple[Tensor, list[tuple[int, int]]]], t: int, drop_rate: float) -> Iterator[Found]:

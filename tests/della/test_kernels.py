@@ -286,13 +286,14 @@ def test_pruning_by_ranks_over_the_tensor_block_by_block(kind, sizes, drop_rate,
         delta = torch.from_numpy(values)
         theirs = magprune(delta, words, drop_rate, epsilon, rescale=rescale, rank_over="tensor")
         ascending = np.sort(magnitude_bits(delta).numpy().astype(np.uint32))
-        starts = np.empty(whole.BUCKETS + 1, np.int64)
-        whole.bucket_starts(ascending, starts)
         ours, kept, at = np.empty(count, np.float32), 0, 0
         for size in sizes:
             drawn = words[at : at + size].numpy().astype(np.uint32)
+            keys = np.empty(size, np.uint64)
+            whole.keys_of(values[at:], size, keys)
+            keys.sort()
             kept += whole.prune_ranked(
-                values[at:], size, ascending, starts, drop_rate, epsilon, scaled, drawn, ours[at : at + size]
+                values[at:], keys, ascending, drop_rate, epsilon, scaled, drawn, ours[at : at + size]
             )
             at += size
         assert torch.equal(torch.from_numpy(ours), theirs.delta)
