@@ -27,11 +27,15 @@ Deltas = Callable[[], Iterable[tuple[np.ndarray, int]]]
 
 
 class Found(NamedTuple):
-    """A cut: the bits of the smallest kept magnitude, how many equal ones are kept, and how many there are."""
+    """A cut: the bits of the smallest kept magnitude, how many equal ones are kept, and how many there are.
+
+    by_block: how many of these each block has, where that is known.
+    """
 
     bits: int
     ties: int
     equal: int
+    by_block: list[int] | None = None
 
     @property
     def cut(self) -> "Cut":
@@ -90,25 +94,34 @@ def tensor_cut(tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, i
     wanted = kept_count(tensor.size, drop_rate)
     guess = _guess(tensor, source, wanted)
     if guess is not None:
-        above, held = _inside(tensor, t, source, ranges, *guess)
-        if above < wanted <= above + len(held):
-            return find_cut(lambda: [(held.view(np.float32), len(held))], wanted - above)
+        above, parts = _inside(tensor, t, source, ranges, *guess)
+        if above < wanted <= above + sum(map(len, parts)):
+            return _cut_inside(parts, wanted - above)
     return find_cut(lambda: deltas_of(tensor, t, source, ranges), wanted)
 
 
 def _inside(
     tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]], low: int, high: int
-) -> tuple[int, np.ndarray]:
-    """How many magnitudes lie above a range of bits, and those inside; none where they are too many to hold."""
+) -> tuple[int, list[np.ndarray]]:
+    """How many magnitudes lie above a range of bits, and those inside by block; none where there are too many."""
     above, held, parts = 0, 0, []
     for values, count in deltas_of(tensor, t, source, ranges):
         bits = scratch("inside", count, dtype=np.uint32)
         more, found = passes.collect_range(values, count, np.uint32(low), np.uint32(high), bits)
         above, held = above + more, held + found
         if held > tensor.size // 8:
-            return 0, bits[:0]
+            return 0, []
         parts.append(bits[:found].copy())
-    return above, np.concatenate(parts)
+    return above, parts
+
+
+def _cut_inside(parts: list[np.ndarray], wanted: int) -> Found:
+    """The cut where the magnitudes around it are at hand."""
+    held = np.concatenate(parts)
+    held.partition(len(held) - wanted)
+    bits = held[len(held) - wanted]
+    by_block = [int(np.count_nonzero(part == bits)) for part in parts]
+    return Found(int(bits), wanted - int(np.count_nonzero(held > bits)), sum(by_block), by_block)
 
 
 def find_cut(deltas: Deltas, wanted: int) -> Found:
@@ -157,12 +170,18 @@ def _place_ties(
     if found.ties == found.equal and found.bits > 0:
         return found.bits - 1  # all of them: no need to count
     left = found.ties
-    for index, (values, count) in enumerate(deltas_of(tensor, t, source, ranges)):
+    for index, equal in enumerate(found.by_block or _equal_ones(tensor, t, source, ranges, found.bits)):
         ties[index][t, p] = left
-        left -= passes.count_equal(values, count, np.uint32(found.bits))
+        left -= equal
         if left <= 0:
             break
     return found.bits
+
+
+def _equal_ones(tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]], bits: int) -> Iterator[int]:
+    """How many magnitudes with these bits each block has."""
+    for values, count in deltas_of(tensor, t, source, ranges):
+        yield passes.count_equal(values, count, np.uint32(bits))
 
 
 def _l1_factor(tensor: Tensor, t: int, p: int, ranges: list[tuple[int, int]]) -> float:
@@ -204,10 +223,7 @@ def shared_cuts(tensors: Iterable[tuple[Tensor, list[tuple[int, int]]]], t: int,
         if found.ties == found.equal:
             yield Found(found.bits, tensor.size, tensor.size)  # however many are equal, all of them are kept
             continue
-        equal = sum(
-            passes.count_equal(values, count, np.uint32(found.bits))
-            for values, count in deltas_of(tensor, t, source, ranges)
-        )
+        equal = sum(_equal_ones(tensor, t, source, ranges, found.bits))
         ties = min(left, equal)
         left -= ties
         yield Found(found.bits, ties, equal)

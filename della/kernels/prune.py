@@ -11,6 +11,7 @@ from numba import njit
 from della.kernels import philox
 from della.kernels.bits import DELTA, FLAGS, load, subtract
 from della.kernels.order import order_rows
+from della.kernels.passes import count_equal
 
 KEEP_ALL, BERNOULLI, MAGPRUNE, TOP_K = range(4)
 
@@ -189,7 +190,7 @@ def _top_k(n, cut, ties, t, p, delta, pruned):
     if ties[t, p] == 0:
         return _above(n, cut, delta, pruned)
     raw = delta.view(np.uint32)
-    equal = _equal(n, raw, cut)
+    equal = count_equal(delta, n, cut)
     if equal <= ties[t, p] and cut > 0:
         ties[t, p] -= equal
         return _above(n, cut - np.uint32(1), delta, pruned)
@@ -203,14 +204,6 @@ def _top_k(n, cut, ties, t, p, delta, pruned):
         count += np.int64(chosen)
     ties[t, p] = left
     return count
-
-
-@njit(**FLAGS)
-def _equal(n, raw, bits):
-    count = np.uint32(0)
-    for i in range(n):
-        count += np.uint32((raw[i] & _MAGNITUDE) == bits)
-    return np.int64(count)
 
 
 @njit(**FLAGS)
