@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from della.errors import InputError
+from della.errors import InputError, some
 from della.headers import FLOATS, Header
-from della.lora_config import REMEDY, LoraSettings, some
+from della.lora_config import REMEDY, LoraSettings
 
 _PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"

@@ -36,6 +36,7 @@ NUMPY: dict[str, np.dtype[Any]] = {
     "bool": np.dtype("?"),
 }
 FLOATS = ("float64", "float32", "float16", "bfloat16")
+OUTPUTS = ("float32", "bfloat16", "float16")  # what a merge can be written in
 
 SAFETENSORS = {
     "F64": "float64",

@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from della.checkpoint import Header, Model
+from della.errors import some
 from della.sample import VECTORS, Distance, Sample, choose_places, distance, kind_of, largest, take
 
 FINE, WRONG = 0.3, 0.5  # the largest ratio of a fine expert, the largest cosine of a wrong one
@@ -97,7 +98,8 @@ def examine(
         base: the base that was named.
         experts: name -> model; only tensors that it holds in full are compared.
         names: of the tensors that a merge changes; None: all.
-        deltas: whether deltas are merged; a mean of the weights themselves may well have the base among its experts.
+        deltas: whether deltas are merged; a mean of the weights themselves may well have the base among its experts,
+            and needs no base that is theirs: then nothing of it is a problem.
     """
     places = choose_places({name: base.headers[name] for name in (base.headers if names is None else names)})
     ours, broken = take(base, base.headers, places)
@@ -112,7 +114,7 @@ def examine(
     for name, lineage in lineages.items():
         where = f"expert {name} ({labels[name]})"
         said = [*_far(where, base.label, lineage), *_odd(where, lineage, deltas)]
-        (problems if lineage.verdict == "wrong" else warnings).extend(said)
+        (problems if deltas and lineage.verdict == "wrong" else warnings).extend(said)
     if deltas:
         warnings += _relatives(base, labels, lineages, samples)
     delta_largest = {name: largest(ours, sample) for name, sample in samples.items()}
@@ -175,7 +177,10 @@ def _odd(expert: str, lineage: Lineage, deltas: bool) -> Iterator[str]:
 def _relatives(
     base: Model, labels: Mapping[str, str], lineages: Mapping[str, Lineage], samples: Mapping[str, Sample]
 ) -> Iterator[str]:
-    """Experts that are equal, and the expert that is nearer than the base to most of the others, if one is."""
+    """Experts that are equal, and the expert that is nearer than the base to most of the others, if one is.
+
+    Of experts of another base it is said that they are; that those are nearer to each other says nothing more.
+    """
     nearer: dict[str, list[str]] = {}
     for one, other in itertools.combinations(sorted(samples), 2):
         if samples[one].keys() != samples[other].keys() or not lineages[one].whole.apart:
@@ -185,7 +190,7 @@ def _relatives(
             yield f"experts {one} and {other} are equal in all {apart.whole.values:,} values looked at; leave one out"
         for candidate, expert in ((one, other), (other, one)):
             near, far = apart.matrices.apart, lineages[expert].matrices
-            if far.base and 0 < near < NEARER**2 * far.apart:
+            if lineages[expert].verdict != "wrong" and far.base and 0 < near < NEARER**2 * far.apart:
                 text = f"{expert} ({math.sqrt(near / far.base):.3f} of its norm away, the base {far.ratio:.3f})"
                 nearer.setdefault(candidate, []).append(text)
     if nearer:
@@ -194,13 +199,6 @@ def _relatives(
             f"expert {best} ({labels[best]}) is nearer than the base ({base.label}) to {', '.join(nearer[best])}; "
             f"if it is their base, write experts.base={labels[best]} and leave it out of the experts"
         )
-
-
-def some(names: Iterable[str], shown: int = 4) -> str:
-    """The first few of a list, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def adapter_warnings(expert: str, folder: Path, base: Model) -> list[str]:

@@ -101,6 +101,9 @@ class Factors(Mapping[str, LowRank]):
         left, right = (down.T, up.T) if transposed else (up, down)
         return LowRank(np.ascontiguousarray(left), np.ascontiguousarray(right), pair.scaling)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._pairs
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._pairs)
 

@@ -6,7 +6,7 @@ settings.rank("model.layers.0.self_attn.q_proj"), settings.scaling("model.layers
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,9 +126,3 @@ def _patterns(file: Path, config: Mapping[str, Any], name: str, whole: bool = Fa
                 f"{file}: {name} has {pattern!r}, not a regular expression ({error}); correct it"
             ) from error
     return {pattern: _number(file, patterns, pattern, whole, f"{name} for ") for pattern in patterns}
-
-
-def some(names: Iterable[str], shown: int = 4) -> str:
-    """The first few of a list, and how many more there are."""
-    ordered = sorted(names)
-    return ", ".join(ordered[:shown]) + (f" and {len(ordered) - shown} more" if len(ordered) > shown else "")

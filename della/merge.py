@@ -18,6 +18,7 @@ from della.engine.run import Done, merge
 from della.engine.sinks import MemorySink
 from della.errors import InputError
 from della.experts import check_family
+from della.headers import OUTPUTS
 from della.options import Options
 from della.policy import Policy
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 MERGE_VERSION = 1  # raise it whenever the bytes of a merge change: results of another version are not comparable
 
 Result = TypeVar("Result")
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,8 @@ def make_job(
     vocab: str,
 ) -> Merge:
     """What is merged, checked."""
-    if dtype is not None and dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}; write one of {', '.join(DTYPES)}")
+    if dtype is not None and dtype not in OUTPUTS:
+        raise InputError(f"dtype is {dtype!r}; write one of {', '.join(OUTPUTS)}")
     experts = {name: experts[name] for name in sorted(experts)}
     family = check_family(base, experts, vocab)
     for policy in policies:

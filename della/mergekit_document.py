@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from della.errors import InputError
+from della.headers import OUTPUTS
 from della.mergekit_settings import Findings, Scope, flag, number, read_setting
 
 CONVERT = {
@@ -32,7 +33,6 @@ _KEYS = (
     *("merge_method", "base_model", "models", "slices", "modules", "parameters", "dtype", "out_dtype"),
     *("tokenizer_source", "tokenizer", "chat_template", "name"),
 )
-_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -264,9 +264,9 @@ def _place(raw: Any) -> Place | None:
 def _dtype(raw: Mapping[str, Any], key: str, found: Findings) -> str | None:
     value = raw.get(key)
     name = value.removeprefix("torch.") if isinstance(value, str) else value
-    if name is None or name in _DTYPES:
+    if name is None or name in OUTPUTS:
         return name
-    found.problem(key, f"is {value!r}; write one of {', '.join(_DTYPES)}")
+    found.problem(key, f"is {value!r}; write one of {', '.join(OUTPUTS)}")
     return None
 
 

@@ -57,7 +57,7 @@ class RandomDrop(Options):
 
 def _checked(method: str, option: dataclasses.Field, value: Any) -> Any:
     if option.type is float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not is_single(value):
             raise InputError(f"method {method}: {option.name} is {value!r}; write a finite number")
         value = float(value)
     elif not isinstance(value, option.type):  # type: ignore[arg-type]
@@ -73,6 +73,11 @@ def _checked(method: str, option: dataclasses.Field, value: Any) -> Any:
     if option.name == "epsilon" and value < 0:
         raise InputError(f"method {method}: epsilon is {value:g}; write a number >= 0, the full width of the window")
     return value
+
+
+def is_single(value: float) -> bool:
+    """Whether a number is finite, in float32 too, which merges are computed in."""
+    return math.isfinite(value) and abs(value) < 2.0**128 - 2.0**103
 
 
 def _drop_rate(default: float, what: str = "mean probability that a delta is dropped") -> Any:
@@ -184,7 +189,9 @@ class Breadcrumbs(Options):
 class Ties(Options):
     name = "ties"
     drop_rate: float = _drop_rate(0.8, "part of the deltas that is dropped, the smallest")  # k = 20 in arXiv 2306.01708
-    trim_over: str = _choice("tensor", TRIM_OVER, "the largest deltas of each tensor are kept, or of the whole expert")
+    trim_over: str = _choice(
+        "tensor", TRIM_OVER, "kept are the largest deltas of each tensor, or of all (also unpruned)"
+    )
     elect: bool = _elect()
     fuse: str = _fuse()
     lambda_: float = _lambda()

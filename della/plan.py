@@ -20,13 +20,13 @@ from della.checkpoint import Checkpoint, Model
 from della.errors import InputError
 from della.experts import Family, check_family, find_problems
 from della.folder import refuse_occupied
-from della.headers import FLOATS
+from della.headers import FLOATS, OUTPUTS
 from della.lineage import adapter_warnings, examine
 from della.lora import open_expert
 from della.methods import METHODS
 from della.options import Options
 from della.pace import measure_pace
-from della.plan_facts import DTYPES, counted, lineage_facts, memory_bound, model_facts, weight_files, written_bytes
+from della.plan_facts import counted, lineage_facts, memory_bound, model_facts, weight_files, written_bytes
 from della.plan_text import size, write_plan
 from della.policy import Policy
 from della.room import available_memory, existing_parent, free_disk, uncached
@@ -151,8 +151,8 @@ class _Survey:
                 self.problems.append(
                     f"method {name} drops at random and seed is {seed!r}; write seed=1 or another integer"
                 )
-        if dtype is not None and dtype not in DTYPES:
-            self.problems.append(f"dtype is {dtype!r}; write one of {', '.join(DTYPES)}")
+        if dtype is not None and dtype not in OUTPUTS:
+            self.problems.append(f"dtype is {dtype!r}; write one of {', '.join(OUTPUTS)}")
 
     def match(self, base: Model, experts: Mapping[str, Model], vocab: str) -> Family:
         """What is merged; where the experts do not fit, what would be if they did."""

@@ -7,11 +7,10 @@ from typing import Any
 
 from della.checkpoint import MODEL_FILES, Model
 from della.experts import Family
-from della.headers import NUMPY
+from della.headers import NUMPY, OUTPUTS
 from della.lineage import Lineage
 from della.policy import Policy
 
-DTYPES = ("float32", "bfloat16", "float16")  # of the output
 PROCESS_BYTES = 200_000_000  # the interpreter, numpy, the compiled kernels; measured: 90 MB without Hydra
 TORCH_BYTES = 500_000_000
 BLOCK_ARRAYS = 10  # float32 arrays of a block that a thread holds; measured: 8
@@ -45,7 +44,7 @@ def written_bytes(base: Model, family: Family, dtype: str | None) -> int:
     total = 0
     for name in (*family.merged, *family.passed):
         header = base.headers[name]
-        to = dtype if dtype in DTYPES and name in family.merged else header.dtype
+        to = dtype if dtype in OUTPUTS and name in family.merged else header.dtype
         added = len(family.added.get(name, ()))
         per_row = header.numel // header.shape[0] if added and header.shape[0] else 0
         total += (header.numel + added * per_row) * NUMPY[to].itemsize

@@ -7,14 +7,13 @@ A mergekit file gives values that change with the layer or a filter: `overrides`
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from della.errors import InputError
-from della.options import Options
+from della.options import Options, is_single
 
 Overrides = Callable[[str, str], Mapping[str, Any]]
 _DROPS = ("drop_rate", "epsilon", "gamma")  # at 0, nothing is dropped
@@ -40,7 +39,7 @@ class Policy:
     def __post_init__(self) -> None:
         """Raises InputError for a weight that is not a finite number."""
         for expert, weight in self.weights.items():
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not is_single(weight):
                 raise InputError(f"weights.{expert} is {weight!r}; write a finite number")
 
     @classmethod

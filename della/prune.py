@@ -20,6 +20,7 @@ from torch import Tensor
 
 from della.counts import kept_count
 from della.delta import l1_norm
+from della.errors import InputError
 from della.random import keep_threshold
 
 MAX_ROW = 2**31
@@ -148,11 +149,11 @@ def ranks(scores: Tensor) -> Tensor:
         int64 [rows, n].
 
     Raises:
-        ValueError: a row is longer than 2**31 - 1.
+        InputError: a row is longer than 2**31 - 1.
     """
     n = scores.shape[-1]
     if n >= MAX_ROW:
-        raise ValueError(f"a row of {n} parameters is too long to rank, the limit is {MAX_ROW - 1}")
+        raise InputError(f"a row of {n} parameters is too long to rank, the limit is {MAX_ROW - 1}; exclude its tensor")
     index = torch.arange(n, device=scores.device)
     # Score (falling) and index (rising) in one integer: no two are equal, so any sort gives the one stable order.
     order = _sorted_rows(((_MAX_SCORE - scores) << _INDEX_BITS) | index) & _INDEX_MASK

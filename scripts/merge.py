@@ -46,7 +46,10 @@ def main(config: MergeConfig) -> None:
         )
         for warning in plan.warnings:
             say(f"warning: {warning}")
-        check_before(plan)
+        try:
+            check_before(plan)
+        except InputError as error:
+            raise InputError(f"{error} (if it is right all the same, write check=false)") from None
     from della.kernels import IS_COMPILED  # numba takes a second to import: mistakes are answered without it
     from della.output import merge_to_folder
 

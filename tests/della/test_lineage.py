@@ -119,6 +119,16 @@ def test_an_expert_that_equals_the_base_and_experts_that_are_equal_are_told():
     )
 
 
+def test_for_a_mean_of_weights_another_base_is_no_problem_and_siblings_of_it_are_not_its_hint():
+    other = draw(5)
+    experts = {"lm": held(tuned(other, 1, 0.1)), "math": held(tuned(other, 2, 0.1))}
+    of_weights, of_deltas = (examine(held(draw(0)), experts, deltas=deltas) for deltas in (False, True))
+    assert of_weights.problems == ()
+    assert [warning.split(":")[0] for warning in of_weights.warnings] == ["expert lm (model)", "expert math (model)"]
+    assert len(of_deltas.problems) == 2
+    assert not any("nearer" in warning for warning in of_deltas.warnings)
+
+
 def test_a_mean_of_weights_may_have_its_base_among_the_experts():
     base = draw(0)
     experts = {"base": held(base), "lm": held(tuned(base, 1, 0.1)), "math": held(tuned(base, 2, 0.1))}

@@ -60,6 +60,7 @@ def test_every_option_says_what_it_is(name):
         ("dare", {"drop_rate": "0.5"}, "drop_rate is '0.5'; write a finite number"),
         ("dare", {"drop_rate": True}, "drop_rate is True; write a finite number"),
         ("dare", {"lambda_": float("nan")}, "lambda_ is nan; write a finite number"),
+        ("dare", {"lambda_": -3.5e38}, "lambda_ is -3.5e+38; write a finite number"),
         ("ta_elect", {"elect": 1}, "elect is 1; write true or false"),
         ("della", {"rescale": "l2"}, "rescale is 'l2'; write one of per_parameter, l1, none"),
         ("della", {"rank_by": "wander"}, "rank_by is 'wander'; write one of magnitude, random"),

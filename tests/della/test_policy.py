@@ -80,7 +80,7 @@ def test_an_override_is_checked_as_any_option_is():
         policy.options("w", "lm")
 
 
-@pytest.mark.parametrize("weight", [float("nan"), float("inf"), True, "1", None])
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 3.5e38, True, "1", None])
 def test_a_weight_that_is_no_finite_number_is_refused(weight):
     with pytest.raises(InputError, match=r"weights\.lm is .*; write a finite number"):
         Policy(DELLA, weights={"lm": weight})
