@@ -19,8 +19,8 @@ BLOCK_ARRAYS = 10  # float32 arrays of a block that a thread holds; measured: 8
 def memory_bound(base: Model, family: Family, policy: Policy | None, experts: Mapping[str, Model], threads: int) -> int:
     """Bytes of private memory that a merge takes at most: it streams, so that a few blocks per thread are all.
 
-    Only ranks over whole tensors (rank_over=tensor) hold 4 bytes per parameter and expert of the tensors in work, and
-    methods without a kernel these tensors in full, in torch.
+    Only ranks over whole tensors (rank_over=tensor) hold 2 bytes per parameter and expert of the tensor in work, and 2
+    more of the two experts whose deltas are sorted, and methods without a kernel these tensors in full, in torch.
     """
     from della.engine.job import BLOCK_ELEMENTS
     from della.engine.run import AHEAD, needs_torch
@@ -36,7 +36,7 @@ def memory_bound(base: Model, family: Family, policy: Policy | None, experts: Ma
     if needs_torch([policy], max(family.merged, key=lambda name: base.headers[name].numel), experts):
         return streamed + TORCH_BYTES + in_work * (16 + 12 * len(experts))
     over_tensor = getattr(policy.method, "rank_over", "row") == "tensor" and policy.method.is_random
-    return streamed + (max(sizes) * 4 * len(experts) if over_tensor else 0)
+    return streamed + (max(sizes) * 2 * (len(experts) + 2) if over_tensor else 0)
 
 
 def written_bytes(base: Model, family: Family, dtype: str | None) -> int:

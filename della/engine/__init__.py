@@ -5,6 +5,6 @@
     blocks    one block: where its inputs lie, its scratch memory, the kernel call
     run       the order of it all: tensors in sequence, blocks in threads, results handed on
 
-Memory: a few blocks per thread; whole-tensor ranks (rank_over=tensor) four bytes more per parameter and expert of the
+Memory: a few blocks per thread; whole-tensor ranks (rank_over=tensor) two bytes more per parameter and expert of the
 tensors in work; nothing grows with the model. torch is imported only for a method without a kernel.
 """

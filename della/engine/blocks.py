@@ -73,13 +73,13 @@ class Survey:
 
     cuts: magnitude bits that kept deltas exceed (TIES). ties: block -> how many equal ones are kept from there on.
     factors: after pruning, for rescale=l1.
-    ascending: (expert, point) -> sorted magnitudes, for ranks over the tensor.
+    ascending: (expert, point) -> sorted magnitudes as `whole.keep_lower` has them, for ranks over the tensor.
     """
 
     cuts: np.ndarray
     ties: list[np.ndarray]
     factors: np.ndarray
-    ascending: dict[tuple[int, int], np.ndarray]
+    ascending: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
 
 
 def merge_block(
@@ -147,12 +147,12 @@ def _sources(tensor: Tensor, survey: Survey, start: int, count: int) -> tuple[np
     return sources, prunes, ranked
 
 
-def each(do: Callable[[int], Result], experts: Iterable[int]) -> list[Result]:
-    """What `do` returns for each expert, each in a thread of its own."""
+def each(do: Callable[[int], Result], experts: Iterable[int], at_once: int | None = None) -> list[Result]:
+    """What `do` returns for each expert, each in a thread of its own, so many at once (None: all)."""
     experts = list(experts)
     if not experts:
         return []
-    with ThreadPoolExecutor(len(experts)) as pool:
+    with ThreadPoolExecutor(at_once or len(experts)) as pool:
         return list(pool.map(do, experts))
 
 
@@ -251,7 +251,7 @@ def _prune_ranked(tensor: Tensor, survey: Survey, t: int, start: int, count: int
     return whole.prune_ranked(
         values,
         keys,
-        survey.ascending[t, 0],
+        *survey.ascending[t, 0],
         options.drop_rate,
         options.epsilon,
         scaled,

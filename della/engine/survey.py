@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _BINS = 65536
 _LOWER = 15  # bits of a magnitude that the second pass counts
 _SAMPLES = 64  # of 1,024 elements each
+_MORE = 18  # large tensors have one for 2**18 elements: so a narrower range, and about as many inside it
 _SIGMAS = 4.0
 
 Deltas = Callable[[], Iterable[tuple[np.ndarray, int]]]
@@ -73,7 +74,7 @@ def survey(tensor: Tensor, ranges: list[tuple[int, int]], shared: dict[tuple[int
                 factors[t, p] = _l1_factor(tensor, t, p, ranges)
     over_tensor = [t for t in range(experts) if tensor.whole(t, 0) and tensor.prunes[t, 0] == block.MAGPRUNE]
     ascending = dict(
-        zip([(t, 0) for t in over_tensor], each(lambda t: _sorted(tensor, t, ranges), over_tensor), strict=True)
+        zip([(t, 0) for t in over_tensor], each(lambda t: _sorted(tensor, t, ranges), over_tensor, 2), strict=True)
     )
     return Survey(cuts, ties, factors, ascending)
 
@@ -146,8 +147,7 @@ def find_cut(deltas: Deltas, wanted: int) -> Found:
 
 def _guess(tensor: Tensor, source: Source, wanted: int) -> tuple[int, int] | None:
     """A range of magnitude bits in which the cut very probably lies; None where counting all is as good."""
-    rows = 1 if source.low_rank is None else tensor.columns
-    step = max(1, tensor.size // (_SAMPLES * rows)) * rows
+    step = max(1, tensor.size // max(_SAMPLES, tensor.size >> _MORE))
     if source.low_rank is not None or tensor.size < 16 * _SAMPLES * 1024:
         return None
     out = scratch("sampled", 1024)
@@ -195,8 +195,8 @@ def _l1_factor(tensor: Tensor, t: int, p: int, ranges: list[tuple[int, int]]) ->
     return float(np.float32(before / after)) if after > 0 else 1.0
 
 
-def _sorted(tensor: Tensor, t: int, ranges: list[tuple[int, int]]) -> np.ndarray:
-    """The sorted magnitudes of a delta."""
+def _sorted(tensor: Tensor, t: int, ranges: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted magnitudes of a delta, as `whole.keep_lower` has them."""
     source = list(tensor.experts.values())[t]
     magnitudes = np.empty(tensor.size, np.uint32)
     at = 0
@@ -204,7 +204,10 @@ def _sorted(tensor: Tensor, t: int, ranges: list[tuple[int, int]]) -> np.ndarray
         whole.magnitudes(values, count, magnitudes[at : at + count])
         at += count
     magnitudes.sort()
-    return magnitudes
+    starts = np.empty(whole.BUCKETS + 1, np.int64)
+    whole.keep_lower(magnitudes, magnitudes.view(np.uint16)[: tensor.size], starts)
+    magnitudes.resize((tensor.size + 1) // 2, refcheck=False)  # gives the other half back
+    return magnitudes.view(np.uint16)[: tensor.size], starts
 
 
 def shared_cuts(tensors: Iterable[tuple[Tensor, list[tuple[int, int]]]], t: int, drop_rate: float) -> Iterator[Found]:

@@ -1,7 +1,8 @@
-"""MAGPRUNE ranked over a whole tensor (rank_over=tensor), with four bytes per parameter and expert.
+"""MAGPRUNE ranked over a whole tensor (rank_over=tensor), with two bytes per parameter and expert.
 
-The magnitudes of an expert's delta are sorted once. A block sorts its own, each with its index, and walks along both;
-of equal magnitudes the lower index takes the smaller rank, so each run of equals counts how many it has handed out.
+The magnitudes of an expert's delta are sorted once. Of the sorted ones only the lower 15 bits are kept: the upper 16
+are known from where they stand. A block sorts its own magnitudes, each with its index, and walks along both; of equal
+magnitudes the lower index takes the smaller rank, so each run of equals counts how many ranks it has handed out.
 """
 
 import numpy as np
@@ -9,8 +10,11 @@ from numba import njit
 
 from della.kernels.bits import FLAGS
 
+BUCKETS = 65536  # one for each value of the upper 16 of 31 bits
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
-_MARK = np.uint32(0x80000000)
+_LOWER = np.uint32(15)
+_LOWER_MASK = np.uint32(0x7FFF)
+_MARK = np.uint16(0x8000)
 _UPPER = np.uint64(32)
 
 
@@ -23,6 +27,25 @@ def magnitudes(values, n, out):
 
 
 @njit(**FLAGS)
+def keep_lower(ascending, lower, starts):
+    """Turns sorted magnitudes into their lower 15 bits, and says where each bucket begins.
+
+    Args:
+        ascending: uint32 [n].
+        lower: uint16 [n]; may be the first half of the same memory.
+        starts: int64 [BUCKETS + 1], written to.
+    """
+    bucket = 0
+    for place in range(len(ascending)):
+        bits = ascending[place]
+        while bucket <= np.int64(bits >> _LOWER):
+            starts[bucket] = place
+            bucket += 1
+        lower[place] = np.uint16(bits & _LOWER_MASK)
+    starts[bucket:] = len(ascending)
+
+
+@njit(**FLAGS)
 def keys_of(values, n, keys):
     """keys[:n] = uint64: the magnitude bits of float32 values[:n], then their indices."""
     raw = values.view(np.uint32)
@@ -31,14 +54,13 @@ def keys_of(values, n, keys):
 
 
 @njit(**FLAGS)
-def prune_ranked(values, keys, ascending, drop_rate, epsilon, scaled, words, pruned):
+def prune_ranked(values, keys, lower, starts, drop_rate, epsilon, scaled, words, pruned):
     """MAGPRUNE of the next block of a tensor.
 
     Args:
         values: float32.
         keys: uint64 [n], from `keys_of`, sorted.
-        ascending: uint32 [all], sorted; the second place of a run of equals counts, marked by the top bit, which
-            magnitudes never have.
+        lower, starts: from `keep_lower`; in `lower`, runs of equals count.
         drop_rate, epsilon: p and the width of the window, float64.
         scaled: whether to divide by the keep probability.
         words: uint32 [n], random.
@@ -47,17 +69,19 @@ def prune_ranked(values, keys, ascending, drop_rate, epsilon, scaled, words, pru
     Returns:
         How many are kept.
     """
-    size = len(ascending)
+    size = len(lower)
     count = handed_out = first = after = 0
-    before = np.uint64(0xFFFFFFFF)  # no magnitude
+    before = np.uint32(0xFFFFFFFF)  # no magnitude
     for place in range(len(keys)):
-        bits = keys[place] >> _UPPER
+        bits = np.uint32(keys[place] >> _UPPER)
         if bits != before:
-            _count_on(ascending, first, after, handed_out)
+            _count_on(lower, first, after, handed_out)
             before = bits
-            first = _find(ascending, after, np.uint32(bits))
-            after = _find(ascending, first, np.uint32(bits) + np.uint32(1))
-            handed_out = _handed_out(ascending, first, after)
+            bucket = np.int64(bits >> _LOWER)
+            end, low = starts[bucket + 1], np.uint16(bits & _LOWER_MASK)
+            first = _find(lower, max(after, starts[bucket]), end, low)
+            after = _find(lower, first, end, low + np.uint16(1))
+            handed_out = _handed_out(lower, first, after)
         rank = size - after + handed_out
         handed_out += 1
         i = np.uint32(keys[place])
@@ -67,38 +91,47 @@ def prune_ranked(values, keys, ascending, drop_rate, epsilon, scaled, words, pru
         value = values[i] / np.float32(keep) if scaled else values[i]
         pruned[i] = value if kept else np.float32(0)
         count += np.int64(kept)
-    _count_on(ascending, first, after, handed_out)
+    _count_on(lower, first, after, handed_out)
     return count
 
 
 @njit(**FLAGS)
-def _handed_out(ascending, first, after):
+def _digits(first, after):
+    """How many places of a run count, 15 bits each: after its first one, one for up to three, three for more."""
+    length = after - first
+    return 3 if length > 3 else min(1, max(0, length - 1))
+
+
+@njit(**FLAGS)
+def _handed_out(lower, first, after):
     """How many of a run of equals have their ranks."""
-    if after - first < 2:
-        return 0
-    held = ascending[first + 1]
-    return np.int64(held & ~_MARK) if held & _MARK else 0
+    count = 0
+    for digit in range(_digits(first, after)):
+        held = np.int64(lower[first + 1 + digit])
+        if held & np.int64(_MARK):
+            count |= (held & np.int64(_LOWER_MASK)) << (15 * digit)
+    return count
 
 
 @njit(**FLAGS)
-def _count_on(ascending, first, after, handed_out):
-    if after - first > 1:
-        ascending[first + 1] = _MARK | np.uint32(handed_out)
+def _count_on(lower, first, after, handed_out):
+    for digit in range(_digits(first, after)):
+        lower[first + 1 + digit] = _MARK | np.uint16((handed_out >> (15 * digit)) & np.int64(_LOWER_MASK))
 
 
 @njit(**FLAGS)
-def _find(ascending, low, bits):
-    """The first place from `low` on whose magnitude is at least `bits`: in strides that double, then by bisection."""
+def _find(lower, low, end, bits):
+    """The first place in low .. end - 1 with at least `bits`, or `end`: in strides that double, then by bisection."""
     stride = 1
     high = low
-    while high < len(ascending) and _at(ascending, high) < bits:
+    while high < end and _at(lower, high) < bits:
         low = high + 1
         high += stride
         stride *= 2
-    high = min(high, len(ascending))
+    high = min(high, end)
     while low < high:
         middle = (low + high) // 2
-        if _at(ascending, middle) < bits:
+        if _at(lower, middle) < bits:
             low = middle + 1
         else:
             high = middle
@@ -106,7 +139,8 @@ def _find(ascending, low, bits):
 
 
 @njit(**FLAGS)
-def _at(ascending, place):
-    """The magnitude there; a marked place has its left neighbour's."""
-    there = ascending[place]
-    return ascending[place - 1] if there & _MARK else there
+def _at(lower, place):
+    """The lower bits there; a place that counts has those of the first of its run, to its left."""
+    while lower[place] & _MARK:
+        place -= 1
+    return lower[place]

@@ -275,9 +275,10 @@ def test_factors_are_multiplied_in_the_one_order(rows, rank, columns):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("sizes", [(1,), (2,), (500,), (1, 3, 996), (1024, 1024, 7)])
+@pytest.mark.parametrize("sizes", [(1,), (2,), (500,), (1, 3, 996), (1024, 1024, 7), (40_000, 40_000, 7)])
 @pytest.mark.parametrize(("drop_rate", "epsilon"), [(0.5, 0.14), (0.3, 0.6), (0.9, 0.0)])
 def test_pruning_by_ranks_over_the_tensor_block_by_block(kind, sizes, drop_rate, epsilon):
+    """Of 80,007 zeros the second block begins with 40,000 that have their ranks: more than 15 bits count."""
     count = sum(sizes)
     values = draw(np.random.default_rng(count), (count,), kind)
     words = uniform_words(3, "lm", "w", 0, count)
@@ -285,7 +286,8 @@ def test_pruning_by_ranks_over_the_tensor_block_by_block(kind, sizes, drop_rate,
         rescale = "per_parameter" if scaled else "none"
         delta = torch.from_numpy(values)
         theirs = magprune(delta, words, drop_rate, epsilon, rescale=rescale, rank_over="tensor")
-        ascending = np.sort(magnitude_bits(delta).numpy().astype(np.uint32))
+        lower, starts = np.empty(count, np.uint16), np.empty(whole.BUCKETS + 1, np.int64)
+        whole.keep_lower(np.sort(magnitude_bits(delta).numpy().astype(np.uint32)), lower, starts)
         ours, kept, at = np.empty(count, np.float32), 0, 0
         for size in sizes:
             drawn = words[at : at + size].numpy().astype(np.uint32)
@@ -293,7 +295,7 @@ def test_pruning_by_ranks_over_the_tensor_block_by_block(kind, sizes, drop_rate,
             whole.keys_of(values[at:], size, keys)
             keys.sort()
             kept += whole.prune_ranked(
-                values[at:], keys, ascending, drop_rate, epsilon, scaled, drawn, ours[at : at + size]
+                values[at:], keys, lower, starts, drop_rate, epsilon, scaled, drawn, ours[at : at + size]
             )
             at += size
         assert torch.equal(torch.from_numpy(ours), theirs.delta)
