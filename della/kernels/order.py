@@ -2,12 +2,11 @@
 
 `della.prune.ranks` is the definition: rank 0 is the largest score, of equal scores the lower index is first. One pass
 sorts by the 12 bits that matter most, two by the upper 22 of 32 (20 in rows up to 4,096, whose counters would cost more
-than the rest). What is then still out of order is moved by insertion. That is little after one pass where weights have
-16 bits, for their deltas are coarse; where it was much, two passes are taken for a while. A row where it would take
-long even then, or with more than 65,536 elements, takes three.
+than the rest). What is then still out of order is moved by insertion. Where that was much after one pass, two are taken
+for a while. A row where it would take long even then, or with more than 65,535 elements, takes three.
 
-Two rows are counted together, because a pass over one row waits for its own counters: equal digits in sequence (deltas
-of 16-bit weights have many) make each count depend on the one before.
+Two rows are counted together: a pass over one row waits for its own counters, since equal digits in sequence (deltas
+of 16-bit weights have many) make each count depend on the one before; and one pass shares its counters between both.
 """
 
 import numpy as np
@@ -19,15 +18,17 @@ DIGIT = 2048  # 11 bits
 SMALL = 4096  # rows up to here are sorted by digits of 10 bits
 PATIENCE = 4 * DIGIT  # the place of a counter that lasts: pairs of rows for which one pass is not tried
 SCRATCH = PATIENCE + 1
-SHORT = 65536  # an index fits into 16 bits
+SHORT = 65535  # an index, and how many there are, fit into 16 bits
 TINY = 48  # up to here, clearing the counters would take longer than moving elements
 NARROW = 4096  # bins of the single pass that suffices where scores are coarse, as those of 16-bit weights are
 _NARROW_SHIFT = np.uint32(15)
-_HIGH = np.uint32(21)
-_MIDDLE = np.uint32(10)
+_HIGH, _MIDDLE = np.uint32(21), np.uint32(10)
 _MASK = np.uint32(DIGIT - 1)
 _HALF = np.uint32(16)
-_ONE = np.uint32(1)
+_ONE, _ONE_ABOVE = np.uint32(1), np.uint32(1 << 16)
+_INDEX = np.uint32(0xFFFF)
+_SCORE = np.uint64(16)
+CHUNK = 64  # entries that are looked at together
 
 
 @njit(**FLAGS)
@@ -159,44 +160,90 @@ def _third_pass(scores, n, order, pairs, counters, spare):
 
 
 @njit(**FLAGS)
-def _count(scores, first, second, n, order, pairs, counters):
-    """Two rows, by one pass or two: by two for a while after one has left much to be inserted."""
-    if counters[PATIENCE] == 0:
-        _one_pass(scores, first, second, n, order, pairs, counters)
-        return
-    counters[PATIENCE] -= _ONE
-    if n <= SMALL:
-        _short_passes(scores, first, second, n, order, pairs, counters)
-    else:
-        _long_passes(scores, first, second, n, order, pairs, counters)
+def _one_pass(scores, first, second, n, order, counters, entries_a, entries_b):
+    """Both rows by the 12 bits of their scores that matter most: eight octaves below the largest, 512 bins each.
+
+    An entry is a score, then 65,535 - index: the one order of all of a row's entries, falling, is that of the ranks.
+    Returns the entries moved by insertion, or -1 when that would take too long.
+    """
+    a, b = order[first : first + n], order[second : second + n]  # until the entries are in order
+    _narrow(n, scores[first : first + n], a)
+    _narrow(n, scores[second : second + n], b)
+    _into_bins(
+        n, scores[first : first + n], scores[second : second + n], a, b, counters[0:NARROW], entries_a, entries_b
+    )
+    moves = 0
+    for entries, out in ((entries_a, a), (entries_b, b)):
+        _exchange(n, entries)
+        _exchange(n - 1, entries[1:])
+        moved = _insert_entries(n, entries)
+        if moved < 0:
+            return -1
+        moves += moved
+        for r in range(n):
+            out[r] = _INDEX - np.uint32(entries[r] & np.uint64(_INDEX))
+    return moves
 
 
 @njit(**FLAGS)
-def _one_pass(scores, first, second, n, order, keys, counters):
-    """Both rows by the 12 bits of their scores that matter most: eight octaves below the largest, 512 bins each."""
-    a, b = keys[0:n], keys[n : 2 * n]
-    _narrow(n, scores[first : first + n], a)
-    _narrow(n, scores[second : second + n], b)
-    bins_a, bins_b = counters[0:NARROW], counters[NARROW : 2 * NARROW]
-    for d in range(2 * NARROW):
-        counters[d] = np.uint32(0)
+def _into_bins(n, scores_a, scores_b, keys_a, keys_b, bins, entries_a, entries_b):
+    """Entries in the order of their bins, the largest first; the lower half of a counter is row a's, the upper b's."""
+    for d in range(NARROW):
+        bins[d] = np.uint32(0)
     for i in range(n):
-        bins_a[a[i]] += _ONE
-        bins_b[b[i]] += _ONE
-    x = y = np.uint32(0)
+        bins[keys_a[i]] += _ONE
+        bins[keys_b[i]] += _ONE_ABOVE
+    total = np.uint32(0)
     for d in range(NARROW - 1, -1, -1):
-        c, bins_a[d] = bins_a[d], x
-        x += c
-        c, bins_b[d] = bins_b[d], y
-        y += c
-    out_a, out_b = order[first : first + n], order[second : second + n]
+        c, bins[d] = bins[d], total
+        total += c
     for i in range(n):
-        d, e = a[i], b[i]
-        p, q = bins_a[d], bins_b[e]
-        bins_a[d] = p + _ONE
-        bins_b[e] = q + _ONE
-        out_a[p] = np.uint32(i)
-        out_b[q] = np.uint32(i)
+        low = np.uint64(_INDEX - np.uint32(i))
+        d, e = keys_a[i], keys_b[i]
+        p = bins[d]
+        bins[d] = p + _ONE
+        entries_a[p & _INDEX] = np.uint64(scores_a[i]) << _SCORE | low
+        q = bins[e]
+        bins[e] = q + _ONE_ABOVE
+        entries_b[q >> _HALF] = np.uint64(scores_b[i]) << _SCORE | low
+
+
+@njit(**FLAGS)
+def _exchange(n, entries):
+    """Every second entry and the one after it: the larger first. Without a branch, since no one could guess it."""
+    for j in range(n // 2):
+        x, y = entries[2 * j], entries[2 * j + 1]
+        entries[2 * j] = max(x, y)
+        entries[2 * j + 1] = min(x, y)
+
+
+@njit(**FLAGS)
+def _insert_entries(n, entries):
+    """Insertion where entries still rise. Returns the places moved, or -1 when that would take too long."""
+    moves = 0
+    for at in range(0, n - 1, CHUNK):
+        size = min(CHUNK, n - 1 - at)
+        if not _rises(size, entries[at : at + size + 1]):
+            continue
+        for r in range(at, at + size + 1):
+            entry = entries[r]
+            place = r
+            while place > 0 and entries[place - 1] < entry:
+                entries[place] = entries[place - 1]
+                place -= 1
+                moves += 1
+            entries[place] = entry
+            if moves > 4 * n:
+                return -1
+    return moves
+
+
+@njit(**FLAGS)
+def _rises(n, entries):
+    count = np.uint64(0)
+    for j in range(n):
+        count += np.uint64(entries[j + 1] > entries[j])
+    return count != np.uint64(0)
 
 
 @njit(**FLAGS)
@@ -219,7 +266,7 @@ def order_rows(scores, n, count, order, pairs, counters, spare):
         order: uint32, same size: order[row, r] is the index within the row of the element with rank r.
         pairs: uint32 [at least 2 n].
         counters: uint32 [SCRATCH]; the last one lasts from call to call and begins at 0. It changes nothing but time.
-        spare: uint32 [at least 2 n]; used by long rows alone.
+            spare: uint32 [at least 2 n].
     """
     if n <= TINY:
         for row in range(count):
@@ -228,14 +275,24 @@ def order_rows(scores, n, count, order, pairs, counters, spare):
     for row in range(0, count, 2):
         first = row * n
         second = min(row + 1, count - 1) * n  # an odd last row is sorted twice, into the same place
-        if n > SHORT:
+        if n > SHORT or not _two_rows(scores, first, second, n, order, pairs, counters, spare):
             _third_pass(scores[first : first + n], n, order[first : first + n], pairs, counters, spare)
             _third_pass(scores[second : second + n], n, order[second : second + n], pairs, counters, spare)
-            continue
-        _count(scores, first, second, n, order, pairs, counters)
-        for start in (first, second):
-            moves = _insert(scores[start : start + n], n, order[start : start + n])
-            if moves < 0:
-                _third_pass(scores[start : start + n], n, order[start : start + n], pairs, counters, spare)
-            if counters[PATIENCE] == 0 and (moves < 0 or 4 * moves > n):
-                counters[PATIENCE] = np.uint32(64)
+
+
+@njit(**FLAGS)
+def _two_rows(scores, first, second, n, order, pairs, counters, spare):
+    """By one pass, or by two for a while after one has left much to be inserted. Whether it could be done so."""
+    if counters[PATIENCE] == 0:
+        entries_a, entries_b = pairs[: 2 * n].view(np.uint64), spare[: 2 * n].view(np.uint64)
+        moves = _one_pass(scores, first, second, n, order, counters, entries_a, entries_b)
+        if moves < 0 or moves > 2 * n:
+            counters[PATIENCE] = np.uint32(64)
+        return moves >= 0
+    counters[PATIENCE] -= _ONE
+    if n <= SMALL:
+        _short_passes(scores, first, second, n, order, pairs, counters)
+    else:
+        _long_passes(scores, first, second, n, order, pairs, counters)
+    moves = _insert(scores[first : first + n], n, order[first : first + n])
+    return moves >= 0 and _insert(scores[second : second + n], n, order[second : second + n]) >= 0

@@ -7,6 +7,7 @@ from della.checkpoint import MemoryCheckpoint
 from della.errors import InputError
 from della.merge import MERGE_VERSION, merge_tensors
 from della.methods import METHODS, make_method
+from della.policy import Policy
 from tests.della.models import content_hash, philox_family, philox_model, philox_tensor
 
 
@@ -240,6 +241,41 @@ def test_merged_bytes_are_those_of_this_merge_version(name, stored):
     assert MERGE_VERSION == GOLDEN_VERSION
     base, models = philox_family(dtype=getattr(torch, stored))
     assert content_hash(merge_tensors(base, models, make_method(name), 1)) == GOLDEN[name, stored]
+
+
+VARIANTS = {  # what they are -> method, its options, the policy's
+    "della rescale=l1": ("della", {"rescale": "l1"}, {}),
+    "della rescale=none": ("della", {"rescale": "none"}, {}),
+    "della rank_by=random": ("della", {"rank_by": "random"}, {}),
+    "della rank_over=tensor": ("della", {"rank_over": "tensor"}, {}),
+    "della elect=false fuse=sum": ("della", {"elect": False, "fuse": "sum", "lambda_": 0.7}, {}),
+    "della with weights": ("della", {"drop_rate": 0.7}, {"weights": {"lm": 0.3, "math": -1.5}}),
+    "della without its matrices": ("della", {}, {"exclude": ("*.weight",)}),
+    "dare rescale=l1": ("dare", {"rescale": "l1"}, {}),
+    "ties trim_over=global": ("ties", {"trim_over": "global"}, {}),
+    "linear fuse=sum with weights": ("linear", {"fuse": "sum"}, {"weights": {"lm": 0.3}}),
+}
+GOLDEN_VARIANTS = {
+    "della rescale=l1": "TODO",
+    "della rescale=none": "TODO",
+    "della rank_by=random": "TODO",
+    "della rank_over=tensor": "TODO",
+    "della elect=false fuse=sum": "TODO",
+    "della with weights": "TODO",
+    "della without its matrices": "TODO",
+    "dare rescale=l1": "TODO",
+    "ties trim_over=global": "TODO",
+    "linear fuse=sum with weights": "TODO",
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_so_are_those_of_other_options(variant):
+    name, options, policy = VARIANTS[variant]
+    base, models = philox_family()
+    method = Policy(make_method(name, **options), **policy)
+    assert content_hash(merge_tensors(base, models, method, 1)) == GOLDEN_VARIANTS[variant]
+    assert GOLDEN_VARIANTS[variant] not in GOLDEN.values()
 
 
 # Output dtype and bad input
