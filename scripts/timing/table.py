@@ -12,8 +12,8 @@ NOTES = """\
 - Wall time of the whole process, start-up included; medians over rounds. A ratio is the median of the rounds' ratios,
   then the lowest and the highest; in a round ours and mergekit run one after the other on the same files.
 - Random weights of Llama's shapes in bfloat16, experts 0.002 (standard deviation) from the base. All inputs are in the
-  page cache, as reading them from the disk leaves them there. Our kernels are compiled and the hashes of the inputs, which we record and mergekit does not, are
-  remembered from an earlier merge, except under "First merge".
+  page cache, as reading them from the disk leaves them there. Our kernels are compiled and the hashes of the inputs,
+  which we record and mergekit does not, are remembered from an earlier merge, except under "First merge".
 - density 0.5, epsilon 0.07 as mergekit writes it (0.14 as a whole window), lambda 1, weights 1, each tool's defaults
   otherwise: mergekit computes in bfloat16, ours in float32; mergekit rescales by the L1 norm, ours as the papers do
   unless rescale=l1 is written. Ours ends when its output is on the disk, mergekit's when it is in the page cache.
