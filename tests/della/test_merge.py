@@ -256,16 +256,16 @@ VARIANTS = {  # what they are -> method, its options, the policy's
     "linear fuse=sum with weights": ("linear", {"fuse": "sum"}, {"weights": {"lm": 0.3}}),
 }
 GOLDEN_VARIANTS = {
-    "della rescale=l1": "TODO",
-    "della rescale=none": "TODO",
-    "della rank_by=random": "TODO",
-    "della rank_over=tensor": "TODO",
-    "della elect=false fuse=sum": "TODO",
-    "della with weights": "TODO",
-    "della without its matrices": "TODO",
-    "dare rescale=l1": "TODO",
-    "ties trim_over=global": "TODO",
-    "linear fuse=sum with weights": "TODO",
+    "della rescale=l1": "b6ca798648ef78434f5034d1bf60dc5106fcd890fbcbef3ed7971b9ca7a34dc1",
+    "della rescale=none": "fe7f37200465c9c23048a769dcaa14e93b92700e2b0328a5e3f4b86d4e1d8575",
+    "della rank_by=random": "a70bd8f0f3bb1b156e6d1f77db9e00fdf6e8fa3d85c86eae0298a57d4c2e1680",
+    "della rank_over=tensor": "46dde9e0a326b8f09f7a6ed3b930cb5df6dfdfbc1142e84f215f5d4e189f9538",
+    "della elect=false fuse=sum": "40ddbd5e0815cf957f7ed71624ad4bf8048c65537c4f8fb792f316c57ae7eacd",
+    "della with weights": "98d4f24ae295768ea5c89f3b09c924f1e04cba3c952d9b0932098646854eb282",
+    "della without its matrices": "c6ed94081941d471b27552fec2dcb09e8046197925f8b15d0c3bcb0cd8c31a18",
+    "dare rescale=l1": "85549bd56240f08ded9e980df24f8ef489e8b5384c56240711be1c5662c1ea7c",
+    "ties trim_over=global": "950ceb8eac49a73f6e51ca661b9fa8763ebc1e6621f1b4565924e66ed5bc8d05",
+    "linear fuse=sum with weights": "23b1fd4031e07d35f529eddcfa0db79d140d75b4689b58eff2b05ee9f9dd5cb0",
 }
 
 
