@@ -68,8 +68,9 @@ peers: .venv-mergekit/ready ## mergekit in an environment of its own: what tests
 	@$(MAKE) setup
 	@requirements/install_mergekit.sh .venv-mergekit $(VENV) $(PYTHON)
 
-bench: setup peers ## time and memory of merges beside mergekit (hours; goes on where it was stopped)
+bench: setup peers ## merges beside mergekit, engines side by side: time and memory (hours; goes on where it was stopped)
 	@$(PY) -m scripts.bench
+	@$(PY) -m scripts.bench_engines
 
 clean: ## remove caches and working records (not the environment, not the experts)
 	@rm -rf .work/records .work/wandb .work/cache .work/hydra outputs multirun .pytest_cache .mypy_cache .ruff_cache

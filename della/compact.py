@@ -62,6 +62,13 @@ def read_header(path: Path) -> dict:
     return next(_lines(path))[1]
 
 
+def is_compact(path: Path) -> bool:
+    """Whether the first line of a file says that it holds compact run records."""
+    with path.open("rb") as file:
+        first = file.readline()
+    return f'"format":"{FORMAT}"'.encode() in first
+
+
 def read_compact(path: Path) -> list[dict]:
     """The records of a compact file, sorted by identity, shaped as full records with an empty provenance.
 

@@ -14,7 +14,13 @@ from della.errors import InputError
 from della.files import canonical
 
 BENCHMARKS = ("alpaca_eval", "gsm8k", "mbpp")
-BENCHMARK_LABELS = {"alpaca_eval": "AlpacaEval", "gsm8k": "GSM8K", "mbpp": "MBPP", "avg": "Avg"}
+BENCHMARK_LABELS = {
+    "alpaca_eval": "AlpacaEval",
+    "gsm8k": "GSM8K",
+    "mbpp": "MBPP",
+    "humaneval": "HumanEval",
+    "avg": "Avg",
+}
 EXPERT_BENCHMARK = {"lm": "alpaca_eval", "math": "gsm8k", "code": "mbpp"}
 EXPERT_LABELS = {"lm": "LM", "math": "Math", "code": "Code"}
 MERGES: tuple[tuple[str, ...], ...] = (("lm", "math"), ("code", "lm"), ("code", "math"), ("code", "lm", "math"))

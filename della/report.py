@@ -25,6 +25,7 @@ from della.statistics import REPLICATES
 from della.tables.epsilon import Epsilons, epsilon_table
 from della.tables.experts import experts_table, groups_table, unmerged_runs
 from della.tables.main import gaps_table, main_study, main_table
+from della.tables.noise import noise_table
 from della.tables.pruning import pruning_study, pruning_summary, pruning_table
 from della.tables.published import PUBLISHED, Published, Table1, read_published
 from della.tables.render import Table, markdown, write_table
@@ -116,6 +117,7 @@ def build_report(
         _add(report, epsilon_table(epsilons, [_about(shown, about), CELL_NOTE, INTERVAL_NOTE]))
         report.figures["epsilon"] = figure
     _add(report, seeds_table(widest(test), plain))
+    _add(report, noise_table(widest(test), plain[:1]))
     return report
 
 

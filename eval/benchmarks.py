@@ -1,4 +1,4 @@
-"""The paper's three benchmarks (section 3) run on an lm-eval model: one score per prompt and metric.
+"""The papers' benchmarks (DELLA section 3, DARE Table 1) run on an lm-eval model: one score per prompt and metric.
 
 Tasks, requests and filters are lm-eval's own (eval/tasks). lm-eval's `evaluate` itself is not used: it reloads data,
 hashes the git tree and bootstraps at every call, about a second for each of the hundreds of checkpoints of a sweep.
@@ -21,7 +21,9 @@ from typing import Any
 
 from eval.errors import InputError
 from eval.judge import Judge
-from eval.tasks import alpaca_eval, gsm8k, mbpp
+from eval.judges.gsm8k import SolutionJudge
+from eval.tasks import alpaca_eval, gsm8k, humaneval, mbpp
+from eval.tasks.chat import chat_prompt
 from eval.tasks.data import data_sha256
 from eval.tasks.prompts import find_format
 
@@ -42,7 +44,15 @@ BENCHMARKS = {
     "gsm8k": Benchmark("della_gsm8k", "flexible", version=1),
     "mbpp": Benchmark("della_mbpp", "pass_at_1", version=1),
     "alpaca_eval": Benchmark("della_alpaca_eval", "win_rate", version=1),
+    "humaneval": Benchmark("della_humaneval", "pass_at_1", version=1),
 }
+
+
+def metrics_of(benchmark: str, prompts: str) -> tuple[str, ...] | None:
+    """The metrics that a benchmark has with a family's prompts; None where the judge decides, or for no row above."""
+    if benchmark == "gsm8k":
+        return gsm8k.metrics(prompts)
+    return ("pass_at_1",) if benchmark in ("mbpp", "humaneval") else None
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Outcome:
 def evaluate(
     lm,
     benchmarks: list[str],
-    data: str | Path,
+    data: str | Path | None,
     prompts: str,
     split: str,
     limit: int | None = None,
@@ -73,6 +83,8 @@ def evaluate(
 ) -> dict[str, Outcome]:
     """Score an lm_eval.api.model.LM on benchmarks, one generate call each.
 
+    data: folder of the benchmarks' files; None is DELLA_DATA_DIR, or the hub where that is not set;
+    prompts: a family, with its protocol as `eval.tasks.prompts.prompt_family` writes it.
     limit takes the first documents of the split; max_new_tokens replaces the prompt family's own limit;
     code_cache is where the verdicts on programs are kept.
     Raises InputError for an unknown benchmark, family or split, for missing data, and for alpaca_eval without a judge.
@@ -83,21 +95,32 @@ def evaluate(
     if limit is not None and limit < 1:
         raise InputError(f"limit={limit}: write a number of documents from 1, or null for all")
     scorers: dict[str, Callable[[list[dict], list[str]], dict[str, list]]] = {
-        "gsm8k": gsm8k.score,
+        "gsm8k": partial(gsm8k.score, prompts=prompts),
         "mbpp": partial(mbpp.score, prompts=prompts, cache=code_cache),
+        "humaneval": partial(humaneval.score, prompts=prompts, cache=code_cache),
     }
     if judge is not None:
         scorers["alpaca_eval"] = partial(alpaca_eval.score, judge=judge)
     elif "alpaca_eval" in benchmarks:
         raise InputError("alpaca_eval needs a judge: name one, or leave alpaca_eval out of the benchmarks")
+    if judge is not None and judge.gsm8k is not None:
+        scorers["gsm8k"] = partial(judged_gsm8k, judge.gsm8k, prompts=prompts)
     # Every task is loaded before anything is generated: missing data of the last must not cost the work of the first.
+    folder = str(data) if data else None
     loaded = {
-        name: _load(name, str(data), prompts, split, limit, max_new_tokens, data_sha256(name, data, split))
+        name: _load(name, folder, prompts, split, limit, max_new_tokens, data_sha256(name, folder, split))
         for name in benchmarks
     }
     if judge is not None and "alpaca_eval" in loaded:
         judge.accept(loaded["alpaca_eval"].documents)
+    if judge is not None and judge.gsm8k is not None and "gsm8k" in loaded:
+        judge.gsm8k.accept()
     return {name: _run(lm, loaded[name], scorers[name]) for name in benchmarks}
+
+
+def judged_gsm8k(judge: SolutionJudge, documents: list[dict], outputs: list[str], *, prompts: str) -> dict[str, list]:
+    """GSM8K's own scores, and `judged`: the judge's."""
+    return {**gsm8k.score(documents, outputs, prompts=prompts), "judged": judge.judge(documents, outputs)}
 
 
 @dataclass(frozen=True)
@@ -105,11 +128,18 @@ class _Loaded:
     task: Any
     requests: list
     documents: list[dict]
+    chat: bool  # requests hold messages that the model's chat template has to frame
 
 
 @lru_cache(maxsize=REMEMBERED_TASKS)
 def _load(
-    benchmark: str, data: str, prompts: str, split: str, limit: int | None, max_new_tokens: int | None, sha256: str
+    benchmark: str,
+    data: str | None,
+    prompts: str,
+    split: str,
+    limit: int | None,
+    max_new_tokens: int | None,
+    sha256: str,
 ) -> _Loaded:
     """The lm-eval task with its requests built; sha256 is in the key so that changed data is read again."""
     from lm_eval.tasks import TaskManager  # seconds to import: not before something is evaluated
@@ -126,7 +156,7 @@ def _load(
         context = task.fewshot_context(row, num_fewshot=0)
         requests.append(task.construct_requests(row, context, metadata=(name, number, 1)))
     task._instances = requests
-    return _Loaded(task, requests, [json.loads(request.doc["document"]) for request in requests])
+    return _Loaded(task, requests, [json.loads(request.doc["document"]) for request in requests], form.chat)
 
 
 @contextmanager
@@ -142,6 +172,9 @@ def _quiet_lm_eval():
 
 
 def _run(lm, loaded: _Loaded, score: Callable[[list[dict], list[str]], dict[str, list]]) -> Outcome:
+    if loaded.chat:
+        for request in loaded.requests:
+            request.arguments = (chat_prompt(lm, request.doc["prompt"]), request.arguments[1])
     for request, response in zip(loaded.requests, lm.generate_until(loaded.requests), strict=True):
         request.resps = [response]
     loaded.task.apply_filters()

@@ -2,21 +2,48 @@
 
 A judge answers with preferences: 1.0 the model's output wins, 0.0 the reference wins, 0.5 a draw, None no verdict
 (alpaca_eval's own code is that plus one: 2, 1, 1.5, null; 0 is its other code for a draw).
+Judges that ask a model behind an endpoint are in eval/judges/.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from eval.errors import InputError
 from eval.rules import satisfies
 
+if TYPE_CHECKING:
+    from eval.judges.gsm8k import SolutionJudge
+
 
 class Judge:
-    """The interface: judge() is required, extra_metrics() is what a judge can also measure on the way."""
+    """The interface: judge() is required, extra_metrics() is what a judge can also measure on the way.
+
+    gsm8k: who reads GSM8K's answers besides, if anybody; then GSM8K has a metric `judged`.
+    """
 
     name: str
+    gsm8k: SolutionJudge | None = None
+
+    @property
+    def label(self) -> str:
+        """What records and tables call this judge."""
+        return self.name
+
+    def ready(self) -> None:
+        """Asked before anything is loaded. Raises InputError if what it needs is not there: an endpoint's key."""
+        if self.gsm8k is not None:
+            self.gsm8k.ready()
+
+    def identity(self) -> dict[str, dict[str, Any]]:
+        """By benchmark, what decides verdicts beyond the label: model, version, ...; nothing unless a judge says so."""
+        return {} if self.gsm8k is None else {"gsm8k": self.gsm8k.identity()}
+
+    def take_accounts(self) -> dict[str, dict[str, Any]]:
+        """By benchmark, what was asked and paid since this was last called; nothing where nothing is paid."""
+        return {} if self.gsm8k is None else {"gsm8k": self.gsm8k.take_account()}
 
     def judge(
         self, instructions: list[str], outputs: list[str], references: list[str], documents: list[dict]

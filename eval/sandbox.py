@@ -5,7 +5,7 @@
 For MBPP and whatever else is scored by execution. A program's text runs in the order code, setup, tests (MBPP's problem
 367 needs its setup after the code), with the standard library only, an empty stdin, no arguments and no environment; it
 passes if the last test is reached and returns. How it is isolated, how a verdict is told, and what adversary both hold
-against: see `sandbox_runner.py`. `isolation_level()` says which level this machine allows; a score should record it.
+against: see `sandbox_runner.py`. `isolation_level()` says which of LEVELS this machine allows; scores record it.
 
 A runner is one isolated Python process that forks a child per program (about 2 ms each); this process keeps its runners
 for the next call, and they end with it. The `cache` file (`sandbox_cache.py`) keeps every verdict but one: a program
@@ -16,7 +16,6 @@ import atexit
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import select
 import subprocess
@@ -32,12 +31,16 @@ from tqdm import tqdm
 from eval.errors import InputError
 from eval.sandbox_cache import Verdict, VerdictFile
 
-__all__ = ["Program", "SandboxError", "Verdict", "isolation_level", "run_programs"]
+__all__ = ["LEVELS", "Program", "SandboxError", "Verdict", "isolation_level", "run_programs"]
 
-VERSION = 1  # of what a verdict depends on in these files; a new one makes every cached verdict unknown
+VERSION = 2  # of what a verdict depends on in these files; a new one makes every cached verdict unknown
 PATIENCE = (
     3  # a timeout that the machine's load may explain is tried once more, alone, with so many times the wall time
 )
+LEVELS = {
+    "namespaces": "no network, no files but a scratch folder, no process in sight; limits on time, memory, processes",
+    "rlimits": "limits on time, memory, processes, no network; but this user's files are within reach",
+}
 RUNNER = Path(__file__).with_name("sandbox_runner.py")
 
 
@@ -157,8 +160,8 @@ def _start_at_strongest_level() -> _Runners:
     try:
         return _Runners("namespaces", _Runner("namespaces"))
     except SandboxError as error:
-        text = "generated code runs under resource limits only, for this machine refuses namespaces (%s)"
-        logging.getLogger(__name__).warning(text, error)
+        text = f"generated code runs at isolation level rlimits, for this machine refuses namespaces ({error})"
+        print(f"note: {text}: {LEVELS['rlimits']}", file=sys.stderr)  # once per process; Hydra switches logging off
         return _Runners("rlimits", _Runner("rlimits"))
 
 

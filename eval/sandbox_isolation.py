@@ -9,12 +9,13 @@ import ctypes
 import math
 import os
 import resource
-import shutil
 import signal
 import sys
 import sysconfig
 import tempfile
 import typing
+
+import sandbox_filter
 
 SCRATCH_BYTES, FILE_BYTES, OPEN_FILES, TASKS = 16 << 20, 8 << 20, 32, 8
 LIBRARY_FD = OPEN_FILES - 1  # open in a program only when Python lives where the program's uid can't go
@@ -24,18 +25,20 @@ NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x0800000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 4096, 16384, 1 << 18, 2
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 CAPABILITY_VERSION_3 = 0x20080522
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Place(typing.NamedTuple):
-    """Where programs run: the folder for theirs; their uid (None: ours); our pid namespace (None: level `rlimits`)."""
+    """Where programs run: the folder for theirs; their uid (None: ours); our pid namespace (None: level `rlimits`);
+    whether their system calls are filtered."""
 
     box: str
     uid: int | None
     pid_namespace: int | None
+    filtered: bool
 
 
 def call(name: str, *arguments) -> None:
@@ -56,9 +59,10 @@ def prepare(level: str) -> Place:
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("900")  # if the machine runs out of memory, let it be this that dies
     uid = _unused_uid()
-    if level == "namespaces":
-        return Place("/tmp", uid, _enter_namespaces())
-    return Place(_use_plain_limits(uid), uid, None)
+    namespace = _enter_namespaces() if level == "namespaces" else None
+    box = "/tmp" if level == "namespaces" else _use_plain_limits(uid)
+    call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)  # nobody but root may trace us or open our files under /proc
+    return Place(box, uid, namespace, sandbox_filter.is_supported())
 
 
 def _unused_uid() -> int | None:
@@ -178,9 +182,27 @@ def _children() -> list[int]:
 
 
 def remove(folder: str) -> None:
-    """Removes what can be removed: a program may have made folders too deep for anyone, or unreadable for us."""
-    with contextlib.suppress(RecursionError):
-        shutil.rmtree(folder, ignore_errors=True)
+    """Removes a folder, however deep: what lies two levels down is moved up one until there is nothing left.
+
+    (A walk down would meet the longest path that the kernel takes.) Leaves what this user may not remove.
+    """
+    moved = 0
+    with contextlib.suppress(OSError):
+        while found := list(os.scandir(folder)):
+            for entry in found:
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.path)
+                    continue
+                os.chmod(entry.path, 0o700)
+                for inner in list(os.scandir(entry.path)):
+                    if inner.is_dir(follow_symlinks=False):
+                        os.chmod(inner.path, 0o700)
+                        moved += 1
+                        os.rename(inner.path, f"{folder}/.removed-{os.getpid()}-{moved}")
+                    else:
+                        os.unlink(inner.path)
+                os.rmdir(entry.path)
+        os.rmdir(folder)
 
 
 def confine(place: Place, box: str, seconds: float, memory_mb: int) -> None:
@@ -214,3 +236,7 @@ def confine(place: Place, box: str, seconds: float, memory_mb: int) -> None:
         resource.setrlimit(limit, (value, value))
     call("capset", (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)())
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if place.pid_namespace is None:  # else the namespace ends with it
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if place.filtered:
+        sandbox_filter.install(isolated=place.pid_namespace is not None)

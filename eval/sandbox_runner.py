@@ -12,18 +12,24 @@ namespace when not root); a root file system that holds the standard library and
 only, and no /proc, /sys, /home or executables; no environment. For each program: a child that is the first process of
 its own pid namespace (whatever it starts dies with it), with own mount and ipc namespaces, an empty 16 MiB /tmp, a uid
 that nothing else uses (when started as root), no capabilities, no_new_privs, in a chroot (so that it can't make user
-namespaces), and resource limits. Level `rlimits`, where the machine forbids namespaces: the same limits and, when
-started as root, the unused uid; but other people's readable files, the network and, when not root, everything of this
-user are within reach.
+namespaces), resource limits, and a filter of system calls (`sandbox_filter.py`).
+
+Level `rlimits`, where the machine forbids namespaces: the same limits and filter, a folder of its own under the
+system's /tmp that is removed afterwards, and, when started as root, the unused uid. No network (the filter refuses
+sockets). Files that everybody may read, folders that everybody may write to and, when not root, all of this user's are
+within reach; so a program made to forge could then pass, and could harm.
+
+Limits: processor time and wall time; `memory_mb` of address space per process and 8 processes; 8 MiB a file, 16 MiB in
+all (one file at a time is all that `rlimits` can bound); 32 open files; output goes nowhere.
 
 The verdict. A random token is made after the fork; the child reads it from a pipe and writes it back after the last
 test. In between only the interpreter's value stack refers to it (see `_run`), where frames, globals, gc and open files
 don't lead. Exit status, output and the text of messages count for nothing. What this can't hold against is a program
 made to cheat from within, since tests share its interpreter: one that returns objects equal to everything, replaces
-builtins that the tests use, reads the expected values from the tests, moves a frame's line with a trace function, or
-scans its own memory with ctypes.
+builtins that the tests use, reads the expected values from the tests, or scans its own memory with ctypes.
 """
 
+import ast
 import contextlib
 import gc
 import json
@@ -43,6 +49,7 @@ PRELOADED = """bisect cmath collections.abc copy dataclasses datetime decimal en
 math operator random re statistics string textwrap time typing"""
 
 TOKEN_FD, VERDICT_FD = 3, 4
+NOT_BEGUN = b"\0"  # between the token and why the program could not be started
 
 
 def judge(request: dict, place: isolation.Place, commands: int) -> dict:
@@ -76,10 +83,11 @@ def judge(request: dict, place: isolation.Place, commands: int) -> dict:
     os.set_blocking(verdict_out, False)
     said = os.read(verdict_out, 1 << 16)
     os.close(verdict_out)
-    if in_time and cpu_seconds <= request["seconds"] and said == token:
+    if said.startswith(token + NOT_BEGUN):
+        return {"error": said[len(token + NOT_BEGUN) :].decode()}
+    copies = max(1, len(said) // len(token))  # a program that forks may reach its end in each process
+    if in_time and cpu_seconds <= request["seconds"] and said == token * copies:
         return {"passed": True, "reason": "", "sure": True}
-    if said.startswith(token):  # said before the program began
-        return {"error": said[len(token) :].decode()}
     return _explain(said, in_time, status, cpu_seconds, request["seconds"])
 
 
@@ -116,7 +124,7 @@ def _become_the_program(request: dict, place: isolation.Place, box: str, token: 
     try:
         isolation.confine(place, box, request["seconds"], request["memory_mb"])
     except Exception as error:
-        os.write(VERDICT_FD, _take_token() + str(error).encode())
+        os.write(VERDICT_FD, _take_token() + NOT_BEGUN + str(error).encode())
     else:
         _run(request)
 
@@ -139,7 +147,7 @@ def _run(request: dict) -> None:
     try:
         code = compile(request["code"], "program", "exec", dont_inherit=True)
         setup = compile(request["setup"], "program", "exec", dont_inherit=True)
-        tests = compile("\n".join(request["tests"]), "tests", "exec", dont_inherit=True)
+        tests = compile(_on_one_line("\n".join(request["tests"])), "tests", "exec", dont_inherit=True)
         run = exec  # the program may replace the builtin
         # Arguments are evaluated in order: while the program runs, the token is on this frame's value stack and in no
         # variable, and `_report` is called only if all three return.
@@ -150,6 +158,15 @@ def _run(request: dict) -> None:
         os.write(VERDICT_FD, b"memory")
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: the program ended before its tests did
         os.write(VERDICT_FD, b"error: " + type(error).__name__.encode("ascii", "replace"))
+
+
+def _on_one_line(tests: str) -> ast.Module:
+    """The tests as if they were written on one line: then no trace function can make a frame skip some of them."""
+    tree = ast.parse(tests)
+    for node in ast.walk(tree):
+        if "lineno" in vars(node):
+            vars(node).update(lineno=1, end_lineno=1, col_offset=0, end_col_offset=0)
+    return tree
 
 
 def main() -> None:

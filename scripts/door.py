@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from della.errors import InputError
 from eval.errors import InputError as EvalInputError
+from eval.errors import JudgeError
 from scripts.arguments import explain, rewrite
 from scripts.help import help_text
 from scripts.schema import CONFIGS, register
@@ -42,7 +43,8 @@ def door(root: str, typed: bool = True) -> Callable[[Callable], Callable[[], Non
 
     With typed=False it receives what Hydra composed, and says itself what is wrong with the values.
 
-    Exit codes: 0 done; 1 runs of a sweep failed, or a worker was killed; 2 the input is wrong; 130 interrupted.
+    Exit codes: 0 done; 1 runs of a sweep failed, a judge can't be reached, or a worker was killed; 2 the input is
+    wrong; 130 interrupted.
     """
 
     def decorate(function: Callable) -> Callable[[], None]:
@@ -61,7 +63,7 @@ def door(root: str, typed: bool = True) -> Callable[[Callable], Callable[[], Non
                 leave(2, f"error: {explain(error)}")
             except (PermissionError, NotADirectoryError, FileExistsError) as error:
                 leave(2, f"error: {error.filename}: {error.strerror}; name a folder that you may write to")
-            except RunsFailed as error:
+            except (RunsFailed, JudgeError) as error:
                 leave(1, f"failed: {error}")
             except BrokenExecutor:
                 leave(1, "failed: a worker was killed (out of memory?); the same command goes on from here")

@@ -13,31 +13,36 @@ from della.checkpoint import Checkpoint
 from della.files import write_atomically
 from eval.benchmarks import evaluate
 from eval.engines import open_engine
+from eval.sandbox import LEVELS
+from eval.scoring import isolation_of
 from eval.tasks.data import data_sha256
+from eval.tasks.prompts import prompt_family
+from scripts.comparing.asked import what_was_asked
+from scripts.data import data_folder
 from scripts.door import door
-from scripts.family import data_folder
+from scripts.judges import open_judge
 from scripts.schema import EvaluateConfig
-from scripts.session import open_judge
 from scripts.show import scores_text
 
 
 @door("evaluate")
 def main(config: EvaluateConfig) -> None:
-    model = Checkpoint(Path(config.model))
+    folder = Path(config.model)
+    if config.engine.name != "openai":  # the server has the weights; the folder may hold config and tokenizer alone
+        folder = Checkpoint(folder).folder
     data = data_folder(config.data)
     for name in config.benchmarks:
         data_sha256(name, data, config.split)  # a missing file shows here, not after the engine is open
-    judge = open_judge(config.judge)
+    judge = open_judge(config.judge, Path(config.paths.work))
+    judge.ready()
     settings = config.engine
-    engine = open_engine(
-        settings.name, model.folder, dtype=settings.dtype, max_model_len=settings.max_model_len, **settings.settings
-    )
+    engine = open_engine(settings.name, folder, **settings.options())
     try:
         outcomes = evaluate(
             engine.lm,
             sorted(config.benchmarks),
             data,
-            config.prompts,
+            prompt_family(config.prompts, config.protocol),
             config.split,
             config.limit,
             judge,
@@ -47,11 +52,18 @@ def main(config: EvaluateConfig) -> None:
     finally:
         engine.close()
     print(scores_text({name: outcome.metrics for name, outcome in outcomes.items()}))
+    level = isolation_of(outcomes)
+    if level is not None:
+        print(f"programs ran at isolation level {level}: {LEVELS[level]}")
     if config.out:
         text = {
             "model": config.model,
             "split": config.split,
             "engine": settings.name,
+            "isolation": level,
+            **what_was_asked(config, data),
+            "judge": judge.label,
+            "judges": judge.identity(),
             "outcomes": {name: asdict(outcome) for name, outcome in outcomes.items()},
         }
         write_atomically(Path(config.out), (json.dumps(text, indent=1, sort_keys=True) + "\n").encode())

@@ -1,6 +1,5 @@
 """A family of experts as a run uses it: its folders made or checked, its tensors in memory, its hashes."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from della.errors import InputError
 from della.experts import check_family
 from della.lora import Adapter, open_expert
 from della.tiny.recipe import RECIPES
+from scripts.data import data_folder
 from scripts.schema import Experts
 
 
@@ -24,8 +24,8 @@ class Family:
     data_named: str | None
 
     @property
-    def data(self) -> Path:
-        """The folder of the benchmarks' files, asked for when something is evaluated: a merge needs none."""
+    def data(self) -> Path | None:
+        """The folder of the benchmarks' files (None: the hub), asked for when something is evaluated."""
         return data_folder(self.data_named)
 
     def inputs(self, merge: tuple[str, ...]) -> dict[str, str]:
@@ -39,16 +39,6 @@ class Family:
             if name not in self.models:
                 known = ", ".join(self.models) or "none; name it as experts.models.NAME=DIR"
                 raise InputError(f"there is no expert {name!r} to merge: the experts are {known}")
-
-
-def data_folder(data: str | None) -> Path:
-    """The folder of the benchmarks' files: the one named, else DELLA_DATA_DIR. Raises InputError without either."""
-    named = data or os.environ.get("DELLA_DATA_DIR")
-    if not named:
-        raise InputError("no benchmark data: write data=DIR (experts.data=DIR in a run) or set DELLA_DATA_DIR")
-    if not Path(named).is_dir():
-        raise InputError(f"{named}: no such folder of benchmark data; its layout is described in README.md")
-    return Path(named)
 
 
 def open_family(experts: Experts, seed: int, work: Path) -> Family:

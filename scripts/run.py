@@ -46,6 +46,7 @@ def main(config: RunConfig) -> None:
     folder = Path(config.paths.work) / "records"
     record = find_done(folder, session.identity(point))
     if record is None:
+        session.judge.ready()
         tracker = open_tracker(config, folder)
         try:
             record, outputs = session.run(point, {})

@@ -14,9 +14,15 @@ from omegaconf import MISSING
 from della.errors import InputError
 from della.experts import VOCAB
 from della.methods import METHODS
-from eval.engines.settings import ENGINES, read_settings
-from eval.tasks.prompts import FAMILIES
+from eval.engines.settings import Settings
+from eval.tasks.prompts import FAMILIES, prompt_family
+from scripts.benchmarks import some_benchmark
+from scripts.comparing.settings import CompareConfig
 from scripts.fields import Paths, at_least, one_of, option
+from scripts.judges import Judge
+from scripts.prompts_settings import PromptsConfig
+from scripts.scoring_settings import ScoreOptions
+from scripts.timing.engine_settings import EngineBenchConfig
 from scripts.timing.settings import BenchConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -39,13 +45,17 @@ class Experts:
     models: dict[str, str] = option({}, "folder of each expert: experts.models.NAME=DIR")
     merge: list[str] | None = option(None, "names of the experts to merge; null: all of them; []: the base alone")
     vocab: str = option("error", "extra vocabulary rows of an expert: error | base_rows (cut off) | union (added)")
-    prompts: str = option("tiny", "prompt templates: tiny | wizard_13b")
-    data: str | None = option(None, "folder of the benchmarks' files; null: the recipe's own, else DELLA_DATA_DIR")
+    prompts: str = option("tiny", "prompt templates: tiny | wizard_13b | chat (the model's own chat template)")
+    protocol: str = option("della", "wizard_13b's protocol: della (as released) | fixed (real newlines) | dare")
+    data: str | None = option(
+        None, "folder of the benchmarks' files; null: the recipe's, else DELLA_DATA_DIR, else the hub"
+    )
     max_new_tokens: int | None = option(None, "longest answer, tokens; null: what the benchmark's paper used")
 
     def __post_init__(self) -> None:
         one_of("experts.vocab", self.vocab, VOCAB)
         one_of("experts.prompts", self.prompts, tuple(FAMILIES))
+        prompt_family(self.prompts, self.protocol)
         at_least("experts.max_new_tokens", self.max_new_tokens, 1)
 
 
@@ -56,33 +66,14 @@ class Benchmark:
 
 
 @dataclass
-class Engine:
-    name: str = option(MISSING, "what generates: vllm | hf")
-    dtype: str = option("float32", "dtype of the weights while generating")
-    max_model_len: int | None = option(None, "prompt and answer together, tokens; null: as long as the model can")
-    settings: dict[str, Any] = option({}, "further settings of this engine, passed on")
+class Engine(Settings):
+    """What generates; its options, their help and their checks are eval/engines/settings.py's."""
+
+    name: str = option(MISSING, "what generates: vllm | hf | openai (a server)")
 
     def __post_init__(self) -> None:
         if self.name != MISSING:
-            one_of("engine.name", self.name, ENGINES)
-            read_settings(self.name, dtype=self.dtype, max_model_len=self.max_model_len, **self.settings)
-
-
-def some_benchmark(benchmarks: dict[str, Benchmark]) -> None:
-    """Raises InputError for benchmarks=[]."""
-    if not benchmarks:
-        raise InputError("benchmarks=[]: name at least one of gsm8k, mbpp, alpaca_eval")
-
-
-@dataclass
-class Judge:
-    name: str = option(MISSING, "who judges AlpacaEval: rules (a program checks the instruction's rule) | annotations")
-    file: str | None = option(
-        None, "annotations: verdicts in alpaca_eval's format, looked up by instruction and output"
-    )
-
-    def __post_init__(self) -> None:
-        one_of("judge.name", self.name, ("rules", "annotations"))
+            super().__post_init__()
 
 
 @dataclass
@@ -216,8 +207,9 @@ class EvaluateConfig:
     engine: Engine = field(default_factory=Engine)
     judge: Judge = field(default_factory=Judge)
     paths: Paths = field(default_factory=Paths)
-    prompts: str = option("wizard_13b", "prompt templates: wizard_13b | tiny")
-    data: str | None = option(None, "folder of the benchmarks' files; null: DELLA_DATA_DIR")
+    prompts: str = option("wizard_13b", "prompt templates: wizard_13b | tiny | chat (the model's own chat template)")
+    protocol: str = option("della", "wizard_13b's protocol: della (as released) | fixed (real newlines) | dare")
+    data: str | None = option(None, "folder of the benchmarks' files; null: DELLA_DATA_DIR, else the hub")
     max_new_tokens: int | None = option(None, "longest answer, tokens; null: what the benchmark's paper used")
     split: str = option("test", "dev | test")
     limit: int | None = option(None, "first N prompts of each benchmark; null: all")
@@ -228,7 +220,14 @@ class EvaluateConfig:
         one_of("prompts", self.prompts, tuple(FAMILIES))
         at_least("limit", self.limit, 1)
         at_least("max_new_tokens", self.max_new_tokens, 1)
-        some_benchmark(self.benchmarks)
+        some_benchmark(self.benchmarks, prompt_family(self.prompts, self.protocol))
+
+
+@dataclass
+class ScoreConfig(ScoreOptions):
+    """Score outputs that are already there, without a model (`python -m scripts.score`)."""
+
+    judge: Judge = field(default_factory=Judge)
 
 
 @dataclass
@@ -246,8 +245,12 @@ ROOTS = {
     "merge": MergeConfig,
     "plan": PlanConfig,
     "evaluate": EvaluateConfig,
+    "score": ScoreConfig,
     "experts": ExpertsConfig,
     "bench": BenchConfig,
+    "prompts": PromptsConfig,
+    "compare": CompareConfig,
+    "bench_engines": EngineBenchConfig,
 }
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from della.checkpoint import MemoryCheckpoint, file_sha256
-from della.errors import InputError
 from della.lora import Adapter
 from della.merge import MERGE_VERSION, merge_tensors
 from della.methods import METHODS, make_method
@@ -18,12 +17,15 @@ from della.provenance import provenance
 from della.record import identity, make_record, score_block
 from eval.benchmarks import BENCHMARKS, Outcome, evaluate
 from eval.engines import open_engine
-from eval.judge import AnnotationsJudge, Judge, RuleJudge
+from eval.scoring import isolation_of
 from eval.tasks.data import data_sha256
+from eval.tasks.prompts import prompt_family
+from scripts.benchmarks import some_benchmark
 from scripts.family import Family, open_family
+from scripts.judges import open_judge
 from scripts.points import Point
-from scripts.schema import Judge as JudgeConfig
 from scripts.schema import RunConfig
+from scripts.swap import weights_for
 
 if TYPE_CHECKING:
     from eval.engines.base import Engine  # imports lm-eval: seconds that a mistake in the arguments must not wait for
@@ -35,7 +37,9 @@ class Session:
     def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.work = Path(config.paths.work)
-        self.judge = open_judge(config.judge)
+        self.judge = open_judge(config.judge, self.work)
+        self.prompts = prompt_family(config.experts.prompts, config.experts.protocol)
+        some_benchmark(config.benchmarks, self.prompts)
         self.families: dict[int, Family] = {}
         self.models: dict[tuple[int, str | None], MemoryCheckpoint | Adapter] = {}
         self.engine: Engine | None = None
@@ -59,13 +63,7 @@ class Session:
         if self.engine is None or self.engine_family != seed:
             self.close()
             settings = self.config.engine
-            self.engine = open_engine(
-                settings.name,
-                self.family(seed).base.folder,
-                dtype=settings.dtype,
-                max_model_len=settings.max_model_len,
-                **settings.settings,
-            )
+            self.engine = open_engine(settings.name, self.family(seed).base.folder, **settings.options())
             self.engine_family = seed
         return self.engine
 
@@ -90,6 +88,8 @@ class Session:
         inputs["data"] = {name: data_sha256(name, family.data, point.split) for name in names}
         if config.judge.file:
             inputs["judge"] = file_sha256(Path(config.judge.file))
+        if judges := {name: who for name, who in self.judge.identity().items() if name in names}:
+            inputs["judges"] = judges
         versions = {name: BENCHMARKS[name].version for name in names}
         if point.method in METHODS:
             versions["merge"] = MERGE_VERSION
@@ -102,15 +102,10 @@ class Session:
             "split": point.split,
             "limit": point.limit,
             "benchmarks": names,
-            "prompts": config.experts.prompts,
+            "prompts": self.prompts,
             "max_new_tokens": config.experts.max_new_tokens,
-            "engine": {
-                "name": config.engine.name,
-                "dtype": config.engine.dtype,
-                "max_model_len": config.engine.max_model_len,
-                **config.engine.settings,
-            },
-            "judge": config.judge.name,
+            "engine": config.engine.identity(),
+            "judge": self.judge.label,
         }
         return {"config": described, "inputs": inputs, "versions": versions}
 
@@ -139,16 +134,17 @@ class Session:
     def run(self, point: Point, facts: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Executes a point: its record and its samples (one per prompt). Errors pass through."""
         started = time.time()
+        self.judge.ready()
         described = self.describe(point)
-        tensors, realised = self.merged(point)
-        engine = self.engine_for(point.family_seed)
-        engine.swap(tensors)
+        with weights_for(point, self.family(point.family_seed), self.config, self.merged) as (weights, realised):
+            engine = self.engine_for(point.family_seed)
+            checksum = engine.swap(weights)
         family, experts = self.family(point.family_seed), self.config.experts
         outcomes = evaluate(
             engine.lm,
             described["config"]["benchmarks"],
             family.data,
-            experts.prompts,
+            self.prompts,
             point.split,
             point.limit,
             self.judge,
@@ -159,14 +155,23 @@ class Session:
             name: score_block(self.config.benchmarks[name].metric, outcome.ids, outcome.groups, outcome.metrics)
             for name, outcome in outcomes.items()
         }
-        facts = provenance(started, **facts)
-        record = make_record(**described, merge={"drop_rate": realised}, scores=scores, provenance=facts)
+        facts = provenance(started, isolation=isolation_of(outcomes), **self.accounted(facts))
+        record = make_record(
+            **described, merge={"drop_rate": realised, "checksum": checksum}, scores=scores, provenance=facts
+        )
         return record, samples(outcomes)
 
     def failure(self, point: Point, error: Exception, facts: dict[str, Any]) -> dict[str, Any]:
         """The record of a point that could not be run."""
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return make_record(**self.describe(point), error=reason, provenance=provenance(time.time(), **facts))
+        return make_record(
+            **self.describe(point), error=reason, provenance=provenance(time.time(), **self.accounted(facts))
+        )
+
+    def accounted(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """The facts of a point, with what its judges were asked and cost."""
+        accounts = self.judge.take_accounts()
+        return {**facts, "judges": accounts} if accounts else facts
 
 
 def samples(outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:
@@ -176,12 +181,3 @@ def samples(outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:
         for name, outcome in outcomes.items()
         for id_, output in zip(outcome.ids, outcome.outputs, strict=True)
     ]
-
-
-def open_judge(config: JudgeConfig) -> Judge:
-    """The judge that a config names. Raises InputError where its file is not named, missing, or something else."""
-    if config.name == "rules":
-        return RuleJudge()
-    if not config.file:
-        raise InputError("judge=annotations needs judge.file=FILE, a file of annotations in alpaca_eval's format")
-    return AnnotationsJudge(config.file)

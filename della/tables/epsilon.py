@@ -6,6 +6,7 @@ from della.outcomes import BENCHMARK_LABELS, BENCHMARKS, Run, benchmarks_of, mer
 from della.selection import SEARCHED, defaults
 from della.statistics import Estimate
 from della.study import Study, averaged, difference
+from della.tables.detectable import detectable_note
 from della.tables.render import NOT_APPLICABLE, Table, gap_text, options_text, score_text
 
 Curve = tuple[tuple[str, ...], float, float]
@@ -47,6 +48,7 @@ def epsilon_table(found: Epsilons, notes: Sequence[str]) -> Table:
     header = ["Merge", "drop rate", "lambda", "epsilon", *(BENCHMARK_LABELS[name] for name in (*BENCHMARKS, "avg"))]
     title = "DELLA by the width of its window, epsilon"
     table = Table("epsilon", title, [*header, "minus epsilon 0"], labels=4, notes=list(notes))
+    gains: dict[str, list[Estimate | None]] = {}
     for curve, widths in found.curves.items():
         table.rule()
         merge, p, lambda_ = curve
@@ -62,7 +64,9 @@ def epsilon_table(found: Epsilons, notes: Sequence[str]) -> Table:
             gain = found.gain(curve, epsilon) if epsilon and 0.0 in widths else None
             row.append(gap_text(gain, missing=NOT_APPLICABLE))
             if gain:
+                gains.setdefault(merge_label(merge), []).append(gain)
                 keys = {"merge": merge_label(merge), "method": "della", "options": options, "benchmark": "avg"}
                 table.record(gain, quantity="difference", **keys)
             table.rows.append(row)
+    table.notes += detectable_note("Avg minus that of epsilon 0", gains)
     return table

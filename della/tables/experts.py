@@ -1,6 +1,8 @@
 """The family before any merge: the base and each expert on every benchmark, and how they do on held-out phrasings."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from della.outcomes import (
@@ -14,7 +16,9 @@ from della.outcomes import (
     merge_order,
     widest,
 )
+from della.statistics import Estimate
 from della.study import Study
+from della.tables.detectable import detectable_note, pairs_note
 from della.tables.render import NOT_APPLICABLE, NOT_RUN, Table, gap_text, score_text
 
 
@@ -56,6 +60,9 @@ def experts_table(runs: Sequence[Run], notes: Sequence[str]) -> Table | None:
                 }
                 table.record(cell, **keys, benchmark=name)
             table.rows.append([*row, _lead(table, study, seed, merge, models)])
+    groups = [[(seed, merge) for merge in models if (seed, merge) in study.cells] for seed in seeds]
+    scored = {key: [name for name in BENCHMARKS if name in runs[0].scores] for key, runs in study.cells.items()}
+    table.notes += pairs_note(study, groups, scored, "between two models of one training seed")
     return table
 
 
@@ -74,6 +81,13 @@ def _lead(table: Table, study: Study, seed: object, merge: tuple[str, ...], mode
     return NOT_RUN if lead is None else f"{gap_text(lead)} over {merge_label(best)}"
 
 
+def _group_gap(study: Study, groups: tuple[tuple, tuple], benchmark: str) -> Estimate | None:
+    """The difference of two groups of prompts; its n is the smaller group's, which limits what can be seen."""
+    sizes = [score.n for group in groups if (score := study.score(group, benchmark))]
+    gap = study.estimate({(groups[0], benchmark): 1.0, (groups[1], benchmark): -1.0})
+    return replace(gap, n=min(sizes)) if gap else None
+
+
 def groups_table(runs: Sequence[Run], notes: Sequence[str]) -> Table | None:
     """Each expert on its own benchmark, by group of prompts: one row per training seed; None without several groups."""
     own = [run for run in unmerged_runs(runs) if run.merge and run.merge[0] in EXPERT_BENCHMARK]
@@ -86,7 +100,7 @@ def groups_table(runs: Sequence[Run], notes: Sequence[str]) -> Table | None:
     header = ["Training seed", "Expert", "Benchmark", *labels]
     title = "The experts on their own benchmarks, by group of prompts"
     table = Table("experts_groups", title, header, labels=3, notes=list(notes))
-    order = list(EXPERT_LABELS)
+    order, found = list(EXPERT_LABELS), dict[str, list[Estimate | None]]()
     for seed, expert in sorted({(s, e) for s, e, _ in parts}, key=lambda key: (str(key[0]), order.index(key[1]))):
         benchmark = EXPERT_BENCHMARK[expert]
         row = ["-" if seed is None else str(seed), EXPERT_LABELS[expert], BENCHMARK_LABELS[benchmark]]
@@ -101,4 +115,7 @@ def groups_table(runs: Sequence[Run], notes: Sequence[str]) -> Table | None:
             table.record(cell, **keys, benchmark=benchmark)
             row.append(score_text(cell))
         table.rows.append(row)
+        gaps = [_group_gap(study, ((seed, expert, a), (seed, expert, b)), benchmark) for a, b in combinations(names, 2)]
+        found.setdefault(BENCHMARK_LABELS[benchmark], []).extend(gaps)
+    table.notes += detectable_note("between two groups of prompts, which are not paired", found)
     return table

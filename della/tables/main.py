@@ -22,6 +22,7 @@ from della.outcomes import (
 from della.selection import Choice
 from della.statistics import DETECTABLE, Estimate
 from della.study import Study, averaged, difference
+from della.tables.detectable import pairs_note
 from della.tables.published import Table1
 from della.tables.render import NOT_APPLICABLE, NOT_RUN, Table, gap_text, options_text, score_text, signed
 
@@ -54,6 +55,9 @@ def main_table(study: Study, choices: Sequence[Choice], paper: Table1, notes: Se
     table.rule()
     for merge in (*SINGLES, ()):
         _single_row(table, study, paper, merge)
+    merged = [[key for key in study.cells if key == (merge, key[1]) and key[1] != UNMERGED] for merge in MERGES]
+    own = {key: benchmarks_of(key[0]) for keys in merged for key in keys}
+    table.notes += pairs_note(study, merged, own, "between two methods of one merge")
     return table
 
 

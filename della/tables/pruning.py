@@ -7,6 +7,7 @@ from della.outcomes import EXPERT_BENCHMARK, EXPERT_LABELS, UNMERGED, Run, bench
 from della.selection import defaults
 from della.statistics import Estimate
 from della.study import Study
+from della.tables.detectable import detectable_note
 from della.tables.published import Published
 from della.tables.render import NOT_APPLICABLE, NOT_RUN, Table, gap_text, options_text, score_text, signed
 
@@ -110,6 +111,7 @@ def pruning_table(found: Pruning, rows: Sequence[Published], notes: Sequence[str
         blank = [NOT_APPLICABLE] * len(found.variants)
         row = [label, "mean", *blank, *_gain(table, found, expert, found.drop_rates, "mean", printed)]
         table.rows.append(row)
+    table.notes += _detectable(found)
     return table
 
 
@@ -124,7 +126,13 @@ def pruning_summary(found: Pruning, rows: Sequence[Published], notes: Sequence[s
             table.rule()
         ours = [_gain(table, found, expert, rates, label, {})[0] for expert in found.experts]
         table.rows.append([label, *ours, signed(printed[label]) if label in printed else NOT_APPLICABLE])
+    table.notes += _detectable(found)
     return table
+
+
+def _detectable(found: Pruning) -> list[str]:
+    gains = {EXPERT_LABELS[expert]: [found.gain(expert, [p]) for p in found.drop_rates] for expert in found.experts}
+    return detectable_note("MAGPRUNE - DARE at one drop rate", gains)
 
 
 def _gain(

@@ -1,6 +1,6 @@
 """How much of a score is luck: its spread over mask seeds and over training seeds, beside the error from prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -9,6 +9,7 @@ from della.outcomes import METHOD_LABELS, UNMERGED, Run, benchmarks_of, merge_la
 from della.selection import SEARCHED, defaults
 from della.statistics import LEVEL, pooled_spread
 from della.study import Study
+from della.tables.detectable import pairs_note
 from della.tables.render import NOT_APPLICABLE, Table, options_text, score_text
 
 
@@ -19,7 +20,7 @@ def seeds_table(runs: Sequence[Run], notes: Sequence[str]) -> Table | None:
     """
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
-        if run.split == "test" and run.method != UNMERGED and len(run.merge) > 1 and _as_in_table1(run):
+        if run.split == "test" and run.method != UNMERGED and len(run.merge) > 1 and as_in_table1(run):
             groups.setdefault(run.point, []).append(run)
     groups = {point: found for point, found in groups.items() if len(found) > 1}
     families = {point: len({run.family_seed for run in found}) for point, found in groups.items()}
@@ -40,10 +41,15 @@ def seeds_table(runs: Sequence[Run], notes: Sequence[str]) -> Table | None:
         "chi-squared 95 % intervals and degrees of freedom.",
         "s.e., prompts: standard error of one run's Avg that comes from which prompts were asked.",
     ]
+    merges = list(dict.fromkeys(merge for merge, _, _ in points))
+    alike = [[point for point in points if point[0] == merge] for merge in merges]
+    own: dict[Hashable, Sequence[str]] = {point: benchmarks_of(point[0]) for point in points}
+    table.notes += pairs_note(study, alike, own, "between two rows of one merge")
     return table
 
 
-def _as_in_table1(run: Run) -> bool:
+def as_in_table1(run: Run) -> bool:
+    """Whether all but the searched options of a run have their defaults."""
     usual = defaults(run.method)
     return all(value == usual.get(name) for name, value in run.options if name not in SEARCHED)
 

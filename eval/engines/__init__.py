@@ -2,7 +2,7 @@
 
     engine = open_engine("vllm", Path("merged"), dtype="float32")
     engine.lm.generate_until(requests)      # engine.lm is an lm_eval.api.model.LM
-    engine.swap(tensors)                    # another merge of the same shapes
+    engine.swap(tensors)                    # another merge of the same shapes; its folder where engine.swaps says so
     engine.close()
 
 Importing this module imports neither vLLM nor transformers.
@@ -19,8 +19,9 @@ from eval.errors import InputError
 def open_engine(name: str, model: str | Path, **settings):
     """Open a Hugging Face model folder (config, tokenizer, safetensors) in the engine of that name.
 
+    engine=openai opens no weights: the server has them, the folder tells how its prompts become token ids.
     Returns an eval.engines.base.Engine. Raises InputError for an unknown engine or setting, a folder without a model,
-    or an engine that is not installed.
+    an engine that is not installed, or one that does not open this model with these settings.
     """
     chosen = read_settings(name, **settings)
     model = Path(model)
@@ -30,6 +31,10 @@ def open_engine(name: str, model: str | Path, **settings):
         from eval.engines.vllm import VLLMEngine
 
         return VLLMEngine(model, chosen)
+    if name == "openai":
+        from eval.engines.served import ServedEngine
+
+        return ServedEngine(model, chosen)
     from eval.engines.hf import HFEngine
 
     return HFEngine(model, chosen)

@@ -1,6 +1,6 @@
 """The `hf` engine: transformers' own generate, batched and left-padded.
 
-The second opinion on vLLM, and what runs where vLLM cannot be installed.
+The second opinion on vLLM, and what runs where vLLM cannot be installed. A model larger than one GPU: device_map=auto.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteri
 
 from eval.engines.base import Engine
 from eval.engines.settings import Settings
+from eval.engines.weights import OUTPUT, Weights
+from eval.errors import InputError
 
 
 class HFEngine(Engine):
@@ -20,10 +22,19 @@ class HFEngine(Engine):
 
     def __init__(self, model: Path, settings: Settings):
         super().__init__(model, settings)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
         loader: Any = AutoModelForCausalLM  # its annotations deny .to(device)
-        self.model = loader.from_pretrained(model, dtype=getattr(torch, settings.dtype))
-        self.model.to(self.device).eval()
+        dtype = getattr(torch, settings.dtype)
+        if settings.device_map:
+            self.model = loader.from_pretrained(model, dtype=dtype, device_map=settings.device_map).eval()
+            away = sorted(name for name, parameter in self.model.named_parameters() if parameter.is_meta)
+            if away:
+                raise InputError(
+                    f"engine device_map={settings.device_map}: {away[0]} and {len(away) - 1} more fit into no memory "
+                    "here; use more GPUs, or engine.dtype=bfloat16"
+                )
+        else:
+            self.model = loader.from_pretrained(model, dtype=dtype).to(find_device(settings.device)).eval()
+        self.device = self.model.get_input_embeddings().weight.device
         self.pad_id = self.tokenizer.pad_token_id
         if self.pad_id is None:
             self.pad_id = self.eos_ids[0] if self.eos_ids else 0
@@ -67,10 +78,41 @@ class HFEngine(Engine):
         ends = [tokens.index(eos) for eos in self.eos_ids if eos in tokens]
         return tokens[: min(ends)] if ends else tokens
 
-    def load(self, tensors: dict[str, torch.Tensor]) -> None:
-        # Not strict: a tied output layer is stored once. check() has compared all the stored names already.
+    def load(self, weights: Weights) -> None:
+        # Not strict: a tied output layer is stored once. All stored names were compared already.
+        tensors = {name: weights.tensor(name) for name in weights.names(self.tied)}
+        unknown = sorted(set(tensors) - set(self.model.state_dict()))
+        if unknown:
+            raise InputError(
+                f"cannot swap weights: transformers holds {unknown[0]} and {len(unknown) - 1} more under other names; "
+                "use engine=vllm, or open an engine on the merged folder"
+            )
         self.model.load_state_dict(tensors, strict=False)
         self.model.tie_weights()
 
+    def held(self, mode: str) -> list[dict[str, Any]]:
+        from eval.engines.checksum import pieces_of
+
+        state = {name: values for name, values in self.model.state_dict().items() if not (self.tied and name == OUTPUT)}
+        found = pieces_of(state, mode)
+        if self.tied:  # what the output layer multiplies by is the embeddings, or should be
+            inputs = self.model.get_input_embeddings().weight
+            name = next(name for name, values in state.items() if values.data_ptr() == inputs.data_ptr())
+            found += pieces_of({name: self.model.get_output_embeddings().weight}, mode)
+        return found
+
     def close(self) -> None:
         del self.model
+
+
+def find_device(named: str | None) -> str:
+    """The device: the one named, else a GPU where there is one. Raises InputError for one that is not there."""
+    if named is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind, index = torch.device(named).type, torch.device(named).index or 0
+    except RuntimeError:
+        kind, index = named, 0
+    if kind == "cpu" or (kind == "cuda" and index < torch.cuda.device_count()):
+        return named
+    raise InputError(f"engine device={named}: torch finds {torch.cuda.device_count()} GPUs here; write cpu or null")

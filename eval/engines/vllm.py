@@ -1,6 +1,7 @@
 """The `vllm` engine: continuous batching in this process, on the CPU or a GPU, with weights exchanged in memory.
 
-In this process, because only then can merged tensors be handed over without writing them to a disk. Set OMP_NUM_THREADS
+In this process, because only then can merged tensors be handed over without writing them to a disk. A model split over
+GPUs (tensor_parallel_size) is held by processes of its own: each reads its part of a merged folder. Set OMP_NUM_THREADS
 before the process starts to choose the number of threads on the CPU; threads are not pinned to cores, so that several
 workers of one machine do not end up on the same one.
 """
@@ -9,7 +10,9 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import json
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -20,6 +23,7 @@ from typing import Any
 
 from eval.engines.base import Engine
 from eval.engines.settings import Settings
+from eval.engines.weights import FolderWeights, Weights
 from eval.errors import InputError
 
 # Only defaults: what the user has set stays.
@@ -36,6 +40,9 @@ CPU_ENVIRONMENT = {
 }
 
 
+EXTENSION = "eval.engines.held.Held"  # what vLLM's workers can be asked beyond their own methods
+
+
 class VLLMEngine(Engine):
     name = "vllm"
     is_open = False  # vLLM's process groups are global: closing one engine breaks another of the same process
@@ -44,26 +51,19 @@ class VLLMEngine(Engine):
         if VLLMEngine.is_open:
             raise RuntimeError("one vllm engine per process: close the open one, or swap its weights")
         super().__init__(model, settings)
-        prepare_environment()
+        prepare_environment(settings.enforce_eager)
         with quiet():
             try:
                 import vllm
             except ImportError as error:
                 raise InputError(f"engine vllm is not usable here ({error}): install it, or write engine=hf") from error
+            check_machine(settings, model)
             heal_llvmlite()
             self._parameters = vllm.SamplingParams
-            dtype: Any = settings.dtype
-            self.llm = vllm.LLM(
-                model=str(model),
-                dtype=dtype,
-                max_model_len=settings.max_model_len,
-                max_num_seqs=settings.max_num_seqs,
-                kv_cache_memory_bytes=settings.kv_cache_bytes or default_kv_cache(),
-                enforce_eager=settings.enforce_eager,
-                seed=settings.seed,
-                disable_log_stats=True,
-                use_tqdm_on_load=False,
-            )
+            try:
+                self.llm = vllm.LLM(**llm_arguments(model, settings))
+            except ValueError as error:  # what vLLM finds wrong with a setting, at length
+                raise InputError(f"vllm does not open {model} so: {first_sentence(error)}") from error
         VLLMEngine.is_open = True
 
     def generate(self, prompts: list[list[int]], limits: list[int], stops: tuple[str, ...]) -> list[list[int]]:
@@ -84,12 +84,19 @@ class VLLMEngine(Engine):
             detokenize=bool(stops),  # answers are decoded in one batch afterwards; only stop strings need text earlier
         )
 
-    def load(self, tensors: dict) -> None:
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": list(tensors.items())})
+    def load(self, weights: Weights) -> None:
+        if isinstance(weights, FolderWeights):
+            source: dict[str, Any] = {"weights_path": str(weights.folder)}
+        else:
+            source = {"weights_iterator": list(weights.tensors.items())}
+        self.llm.collective_rpc("reload_weights", kwargs=source)
         if self.tied:
-            self.llm.apply_model(renew_tied_output)
+            self.llm.collective_rpc("della_renew_output")
         # Cached keys and values belong to the old weights. Only prompts longer than a cache block show it.
         self.llm.reset_prefix_cache()
+
+    def held(self, mode: str) -> list[dict[str, Any]]:
+        return [piece for pieces in self.llm.collective_rpc("della_held", args=(mode,)) for piece in pieces]
 
     def close(self) -> None:
         self.llm.llm_engine.engine_core.shutdown()
@@ -98,13 +105,59 @@ class VLLMEngine(Engine):
         VLLMEngine.is_open = False
 
 
-def renew_tied_output(model) -> None:
-    """Let a tied output layer see the embeddings just loaded.
+def llm_arguments(model: Path, settings: Settings) -> dict[str, Any]:
+    """What vllm.LLM is opened with."""
+    arguments = {
+        "model": str(model),
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "enable_prefix_caching": settings.prefix_caching,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "kv_cache_memory_bytes": settings.kv_cache_bytes or default_kv_cache(),
+        "enforce_eager": settings.enforce_eager,
+        "seed": settings.seed,
+        "worker_extension_cls": EXTENSION,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    for name in ("max_num_batched_tokens", "gpu_memory_utilization"):  # None is no value of these
+        if getattr(settings, name) is not None:
+            arguments[name] = getattr(settings, name)
+    return arguments
 
-    On the CPU vLLM multiplies by a packed copy of each matrix. reload_weights packs anew the layers it has tensors for;
-    a tied output layer has none of its own and would go on with the old embeddings (vLLM 0.32.0).
-    """
-    model.lm_head.quant_method.process_weights_after_loading(model.lm_head)
+
+def check_machine(settings: Settings, model: Path) -> None:
+    """Raises InputError for settings that this machine or model cannot follow, which vLLM would tell at length."""
+    cpu, count = is_cpu_build(), settings.tensor_parallel_size
+    if cpu and settings.gpu_memory_utilization is not None:
+        raise InputError(
+            f"engine gpu_memory_utilization={settings.gpu_memory_utilization}: this vLLM runs on the CPU; write "
+            "kv_cache_bytes, the size of its cache"
+        )
+    if count == 1:
+        return
+    import torch
+
+    if not cpu and torch.cuda.device_count() < count:
+        raise InputError(
+            f"engine tensor_parallel_size={count}: there are {torch.cuda.device_count()} GPUs here; write at most that"
+        )
+    heads = json.loads((model / "config.json").read_text(encoding="utf-8")).get("num_attention_heads", count)
+    if heads % count:
+        raise InputError(
+            f"engine tensor_parallel_size={count}: the {heads} attention heads of {model} cannot be split so; write a "
+            f"number that divides {heads}"
+        )
+
+
+def first_sentence(error: Exception) -> str:
+    """The line of a long message that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    body = next(
+        (line for line in lines if not re.match(r"\d+ validation error|For further information", line)), "no message"
+    )
+    return re.sub(r"^Value error, | \[type=.*$", "", body)
 
 
 def heal_llvmlite() -> None:
@@ -128,10 +181,11 @@ def heal_llvmlite() -> None:
     library.__getattr__ = getattr_
 
 
-def prepare_environment() -> None:
-    """Set what vLLM reads when it is imported, unless the user has set it."""
+def prepare_environment(eager: bool) -> None:
+    """Set what vLLM reads when it is imported, unless the user has set it; eager: nothing is to be compiled."""
     for name, value in {**ENVIRONMENT, **(CPU_ENVIRONMENT if is_cpu_build() else {})}.items():
-        os.environ.setdefault(name, value)
+        if eager or name != "TORCHDYNAMO_DISABLE":
+            os.environ.setdefault(name, value)
 
 
 def is_cpu_build() -> bool:
@@ -160,6 +214,8 @@ def quiet() -> Iterator[None]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
+        except InputError:  # says in one line what is wrong
+            raise
         except BaseException:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -3,6 +3,7 @@
     {"instruction": "What are the names of some famous actors that started their careers on Broadway?",
      "output": "Some famous actors that ...", "generator": "text_davinci_003", "dataset": "helpful_base"}
 
+The prompt (declare-lab/della at 8067515, generate.py, test_alpaca_eval) belongs to the family (eval/tasks/prompts.py).
 win_rate is 1 when the judge prefers the model, 0 when it prefers the reference, 0.5 for a draw, None without a verdict.
 Run through lm_eval alone, documents that carry a rule are judged by it; the published ones need a judge that no
 process_results can hold, so only the output's length is reported and the outputs are logged (--log_samples).

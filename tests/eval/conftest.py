@@ -45,13 +45,27 @@ ALPACA_EVAL = [
 ]
 
 
+HUMANEVAL = [
+    {
+        "task_id": f"HumanEval/{n}",
+        "prompt": f'def add_{n}(x: int) -> int:\n    """ Add {n} to x.\n    """\n',
+        "canonical_solution": f"    return x + {n}\n",
+        "entry_point": f"add_{n}",
+        "test": f"\n\nMETADATA = {{}}\n\n\ndef check(candidate):\n    assert candidate(1) == {1 + n}\n",
+    }
+    for n in range(3)
+]
+
+
 @pytest.fixture
 def family_data(tmp_path: Path) -> Path:
-    """Dev splits of the three benchmarks: 5, 4 and 3 documents, as della.tiny lays them out."""
+    """Dev splits of three benchmarks, 5, 4 and 3 documents, as della.tiny lays them out; HumanEval's test split, 3."""
     folder = tmp_path / "data"
     for name, rows in [("gsm8k", GSM8K), ("mbpp", MBPP)]:
         (folder / name).mkdir(parents=True)
         (folder / name / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "alpaca_eval").mkdir()
     (folder / "alpaca_eval" / "dev.json").write_text(json.dumps(ALPACA_EVAL))
+    (folder / "human_eval").mkdir()
+    (folder / "human_eval" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in HUMANEVAL))
     return folder

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,10 +14,10 @@ import pytest
 import yaml
 from lm_eval.api.model import LM
 
-from eval.benchmarks import BENCHMARKS, TASKS, evaluate
+from eval.benchmarks import BENCHMARKS, TASKS, evaluate, metrics_of
 from eval.errors import InputError
 from eval.judge import RuleJudge
-from eval.tasks.prompts import FAMILIES
+from eval.tasks.prompts import find_format, prompt_family
 
 ALL = ["gsm8k", "mbpp", "alpaca_eval"]
 
@@ -32,6 +33,8 @@ class ScriptedLM(LM):
         "Write a function f that adds 1": " def f(x):\n    return x",
         "Greet Mia": " Dear Mia!",
         "Greet Ben": " Dear Ben!",
+        "Add 1 to x": "```python\ndef add_1(x):\n\treturn x + 1\n```",
+        "Add 2 to x": "def add_2(x):\n    return x",
     }
 
     def __init__(self):
@@ -108,10 +111,56 @@ def test_the_mean_leaves_out_prompts_without_a_verdict(family_data):
     assert found["alpaca_eval"].mean("win_rate") == 0.5
 
 
+def test_humaneval_is_generated_cleaned_and_executed(family_data, tmp_path):
+    """Three functions that add 0, 1 and 2: no program, a right one in a fence with a tab, a wrong one."""
+    lm = ScriptedLM()
+    found = evaluate(lm, ["humaneval"], family_data, "wizard_13b", "test", code_cache=tmp_path / "verdicts")[
+        "humaneval"
+    ]
+    assert found.ids == ["HumanEval/0", "HumanEval/1", "HumanEval/2"]
+    assert found.metrics == {"pass_at_1": [0.0, 1.0, 0.0]}
+    prompt, settings = lm.asked[0][0]
+    assert prompt.endswith('problem:\ndef add_0(x: int) -> int:\n\t""" Add 0 to x.\n\t"""\n\n\n### Response:')
+    assert (settings["until"], settings["max_gen_toks"]) == ([], 2048)
+
+
+@pytest.mark.parametrize(("protocol", "limit"), [("della", 1000), ("fixed", 1000), ("dare", 1024)])
+def test_a_protocol_reaches_prompts_stops_limits_and_metrics(protocol, limit, family_data):
+    lm, prompts = ScriptedLM(), prompt_family("wizard_13b", protocol)
+    outcome = evaluate(lm, ["gsm8k"], family_data, prompts, "dev")["gsm8k"]
+    prompt, settings = lm.asked[0][1]
+    form = find_format(prompts, "gsm8k")
+    assert prompt == form.prompt({"question": "Tom has 1 pens and buys 2 more. How many?"})
+    assert (settings["until"], settings["max_gen_toks"]) == (list(form.stops), limit)
+    assert tuple(outcome.metrics) == metrics_of("gsm8k", prompts)
+    assert outcome.metrics.get("mergelm", [0.0, 1.0, 0.0, 0.0, 0.0]) == [0.0, 1.0, 0.0, 0.0, 0.0]
+
+
+class ChattingLM(ScriptedLM):
+    def apply_chat_template(self, chat_history, add_generation_prompt=True):
+        (message,) = chat_history
+        return f"<{message['role']}>{message['content']}<assistant>"
+
+
+def test_chat_prompts_go_through_the_models_template_each_time(family_data):
+    """Twice, since a task is built once per process: the template must not be applied to its own result."""
+    lm = ChattingLM()
+    for _ in range(2):
+        evaluate(lm, ["gsm8k"], family_data, "chat", "dev")
+    first, second = lm.asked
+    assert first == second
+    assert first[0][0].startswith("<user>Tom has 0 pens and buys 2 more. How many?\n\nThink step by step.")
+    assert first[0][0].endswith("<assistant>")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"benchmarks": ["gsm9k"]}, "unknown benchmark 'gsm9k': write one of gsm8k, mbpp, alpaca_eval"),
+        ({"benchmarks": ["gsm9k"]}, "unknown benchmark 'gsm9k': write one of gsm8k, mbpp, alpaca_eval, humaneval"),
+        ({"benchmarks": ["humaneval"], "split": "test"}, "the prompts tiny have no template for humaneval"),
+        ({"benchmarks": ["humaneval"], "prompts": "wizard_13b"}, "unknown split 'dev' of humaneval: write test"),
+        ({"prompts": "chat"}, "ScriptedLM applies no chat template"),
+        ({"prompts": "wizard_13b/x"}, "unknown prompt family 'wizard_13b/x'"),
         ({"benchmarks": ["alpaca_eval"]}, "alpaca_eval needs a judge"),
         ({"prompts": "big"}, "unknown prompt family 'big'"),
         ({"split": "train"}, "unknown split 'train'"),
@@ -179,14 +228,19 @@ def test_importing_the_package_is_quick_and_loads_no_engine():
 
 
 def test_task_files_say_what_the_code_says():
-    """Versions, and the papers' limits and stops, which the command line takes from the files."""
+    """Versions, a source at a commit, and the papers' limits and stops, which the command line takes from the files."""
     for name, benchmark in BENCHMARKS.items():
-        text = (TASKS / f"{benchmark.task}.yaml").read_text().replace("!function ", "")
-        task = yaml.safe_load(text)
-        form = FAMILIES["wizard_13b"][name]
-        assert task["metadata"]["version"] == benchmark.version
-        assert task["generation_kwargs"]["until"] == list(form.stops)
-        assert task["generation_kwargs"]["max_gen_toks"] == form.max_new_tokens
+        plain = yaml.safe_load((TASKS / f"{benchmark.task}.yaml").read_text().replace("!function ", ""))
+        for path in TASKS.glob(f"{benchmark.task}*.yaml"):
+            text = path.read_text()
+            task = plain | yaml.safe_load(text.replace("!function ", ""))
+            metadata = task["metadata"]
+            form = find_format(prompt_family(metadata["prompts"], metadata.get("protocol", "della")), name)
+            assert task["task"] == path.stem
+            assert metadata["version"] == benchmark.version
+            assert task["generation_kwargs"]["until"] == list(form.stops)
+            assert task["generation_kwargs"]["max_gen_toks"] == form.max_new_tokens
+            assert re.search(r" at [0-9a-f]{7}\b", text) or task["include"] == "della_gsm8k.yaml"
 
 
 # SHA-256 of prompts and scores on the small documents above, per benchmark and version. Another hash at the same
@@ -195,15 +249,17 @@ GOLDEN = {
     ("gsm8k", 1): "05979dd78c6e7fe21f5189060c0dafc03c629d142ce0f537367cb13c76e87e12",
     ("mbpp", 1): "5da844a8c9553f6d12c5b70bd17f1fece08027a12ea31e8545c67ed25b43159f",
     ("alpaca_eval", 1): "11551ca01bd9b8f337100ecc5d4b81e1383814a916f7e8105993367fc0327445",
+    ("humaneval", 1): "6c8be2d16ba4e83162653d7afe37400babeb10a312ec258f5d3a64c7e0dee981",
 }
 
 
-@pytest.mark.parametrize("benchmark", ALL)
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_prompts_and_scores_change_only_with_the_version(benchmark, family_data, tmp_path):
     seen = []
-    for prompts in ("tiny", "wizard_13b"):
+    split, families = ("dev", ("tiny", "wizard_13b")) if benchmark in ALL else ("test", ("wizard_13b",))
+    for prompts in families:
         lm = ScriptedLM()
-        found = evaluate(lm, [benchmark], family_data, prompts, "dev", None, RuleJudge(), tmp_path / "verdicts")
+        found = evaluate(lm, [benchmark], family_data, prompts, split, None, RuleJudge(), tmp_path / "verdicts")
         seen.append([lm.asked, found[benchmark].metrics])
     digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
     assert digest == GOLDEN[benchmark, BENCHMARKS[benchmark].version]

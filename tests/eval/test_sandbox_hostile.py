@@ -16,127 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from eval.sandbox import RUNNER, Program, _Runner, _Runners, isolation_level, run_programs
-
-RIGHT = Program("def f(x):\n    return x + 1", ["assert f(1) == 2"])
-WRONG = "\ndef f(x):\n    return x"
-
-# Programs that try to be counted as passing without running `assert f(1) == 2` to its end.
-CHEATS = {
-    "exit": "exit(0)",
-    "sys.exit": "import sys\nsys.exit(0)",
-    "os._exit": "import os\nos._exit(0)",
-    "sys.exit inside the function": "import sys\ndef f(x):\n    sys.exit(0)",
-    "os._exit inside the function": "import os\ndef f(x):\n    os._exit(0)",
-    "SystemExit from another thread": "import os, threading\nthreading.Thread(target=os._exit, args=(0,)).start()"
-    + WRONG,
-    "atexit": "import atexit, os\natexit.register(os._exit, 0)\natexit.register(print, 'passed')" + WRONG,
-    "prints": "import sys\nprint('passed', True, '{\"passed\": true}')\nprint('passed', file=sys.stderr)" + WRONG,
-    "exec of another program": "import os\nos.execv('/bin/true', ['true'])",
-    "kill itself": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\nos.abort()",
-    "replaced names": "import builtins, os, sys\nbuiltins.exec = builtins.compile = lambda *_, **__: None\n"
-    "builtins.AssertionError = builtins.BaseException = ZeroDivisionError\nsys.modules['os'] = None" + WRONG,
-    "writes to every file": """
-import os
-def f(x):
-    for fd in range(1024):
-        for text in b'passed', b'true', b'{"passed": true, "reason": "", "sure": true}\\n', bytes(16):
-            try: os.write(fd, text)
-            except OSError: pass
-    os._exit(0)
-""",
-    "echoes every file": """
-import os
-def f(x):
-    got = b''
-    for fd in range(1024):
-        try:
-            os.set_blocking(fd, False)
-            got += os.read(fd, 16)
-        except OSError: pass
-    os.write(4, got)
-    os._exit(0)
-""",
-    "calls the runner's report": """
-import sys
-def f(x):
-    frame = sys._getframe()
-    while frame:
-        for space in frame.f_locals, frame.f_globals:
-            if '_report' in space:
-                space['_report'](b'passed')
-        frame = frame.f_back
-    sys.modules['__main__']._report(bytes(16))
-""",
-    "survives the exception": """
-import os
-if os.fork() == 0:
-    while True:
-        try: os.write(4, b'passed' * 1000)
-        except BaseException: pass
-"""
-    + WRONG,
-}
-
-# Programs whose test holds only if they did, saw or reached what they must not.
-ATTACKS = {
-    "deletes a file": "import os\ntry: os.remove({canary!r})\nexcept OSError: pass",
-    "overwrites a file": "try: open({canary!r}, 'w').write('harm')\nexcept OSError: pass",
-    "writes to the library": "import os\nopen(os.__file__ + '.harm', 'w')",
-    "reads a file of this user": "assert open({canary!r}).read()",
-    "reads the environment": "import os\nassert 'SECRET' in repr(os.environ) + open('/proc/self/environ').read()",
-    "looks at the home folder": "import os\nassert len(os.listdir({home!r})) > 1",
-    "reads the system's files": "open('/etc/passwd')",
-    "sees processes": "import os\nassert os.listdir('/proc')",
-    "reads its own memory": "open('/proc/self/mem', 'rb')",
-    "connects to this machine": "import socket\nsocket.create_connection(('127.0.0.1', {port}), 1)",
-    "reaches a network": "from socket import *\nsocket(AF_INET, SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 9))",
-    "kills its parent": "import os\nassert os.getppid() > 0\nos.kill(os.getppid(), 9)",
-    "becomes root": "import os\nos.setuid(0)",
-    "makes a user namespace": "import ctypes\nassert ctypes.CDLL(None).unshare(0x10000000) == 0",
-    "makes a mount namespace": "import ctypes\nassert ctypes.CDLL(None).unshare(0x20000) == 0",
-    "leaves its root": "import os\nos.chroot('.')",
-    "makes a device": "import os\nos.mknod('disk', 0o60666, os.makedev(8, 0))",
-    "runs what it wrote": "import os\nopen('a', 'w').write('#!/bin/sh')\nos.chmod('a', 0o777)\nos.execv('a', ['a'])",
-    "fills the disk": "for i in range(100): open(str(i), 'wb').write(bytes(1 << 20))",
-    "writes one large file": "open('large', 'wb').write(bytes(12 << 20))",
-    "fork bomb": "import os\nfor _ in range(30): os.fork()",
-    "thread bomb": "import threading, time\nfor _ in range(99): threading.Thread(target=time.sleep, args=(9,)).start()",
-    "memory bomb": "x = []\nwhile True: x.append(bytearray(10 << 20))",
-    "raises its own limits": "import resource\nresource.setrlimit(resource.RLIMIT_NPROC, (10000, 10000))",
-    "endless output": "while True: print('passed' * 1000)",
-    "refuses to end": """
-import signal
-for number in range(1, 65):
-    try: signal.signal(number, lambda *_: None)
-    except (OSError, ValueError): pass
-while True:
-    try:
-        while True: pass
-    except BaseException: pass
-""",
-}
+from eval.sandbox import LEVELS, RUNNER, Program, _Runner, _Runners, run_programs
+from tests.eval.hostile import ATTACKS, CHEATS, RIGHT, UNTOLD, leftovers, need, program_uids
 
 
-def need(level: str) -> None:
-    if "namespaces" == level != isolation_level():
-        pytest.skip("this machine refuses namespaces")
-
-
-def leftovers() -> set[str]:
-    """Processes of the uids that programs get, and mounts: what must be the same before and after."""
-    found = set(Path("/proc/self/mountinfo").read_text().splitlines())
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            uid = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("Uid:"))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(uid) > 2_000_000_000:
-            found.add(f"process of uid {uid}")
-    return found
-
-
-@pytest.mark.parametrize("level", ["namespaces", "rlimits"])
+@pytest.mark.parametrize("level", LEVELS)
 def test_no_cheat_passes(level):
     need(level)
     runners = _Runners(level, _Runner(level))
@@ -152,7 +36,9 @@ def test_no_attack_works_and_nothing_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "SECRET")
     canary = tmp_path / "canary"
     canary.write_text("alive")
-    before, folders = leftovers(), set(Path(tempfile.gettempdir()).glob("sandbox-*"))
+    run_programs([RIGHT, *(Program(RIGHT.code + f"\n# {i}", RIGHT.tests) for i in range(8))], workers=2)
+    uids = program_uids()
+    before, folders = leftovers(uids), set(Path(tempfile.gettempdir()).glob("sandbox-*"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         port = server.getsockname()[1]
@@ -161,20 +47,63 @@ def test_no_attack_works_and_nothing_is_left_behind(tmp_path, monkeypatch):
         for name in ("deletes a file", "overwrites a file"):
             programs[name] = Program(programs[name].code, [f"assert open({str(canary)!r}).read() != 'alive'"])
         verdicts = dict(
-            zip(programs, run_programs(list(programs.values()), workers=2, timeout_s=1.0, memory_mb=128), strict=True)
+            zip(programs, run_programs(list(programs.values()), workers=2, timeout_s=0.5, memory_mb=128), strict=True)
         )
         assert {name: v for name, v in verdicts.items() if v.passed} == {}
         with pytest.raises(BlockingIOError):
             server.accept()
     assert canary.read_text() == "alive"
-    assert leftovers() <= before
+    assert leftovers(uids) <= before
     assert set(Path(tempfile.gettempdir()).glob("sandbox-*")) <= folders
     assert verdicts["memory bomb"].reason == "memory"
     assert verdicts["endless output"].reason == verdicts["refuses to end"].reason == "timeout"
     assert run_programs([RIGHT])[0].passed
 
 
-@pytest.mark.parametrize("level", ["namespaces", "rlimits"])
+TRACE = """
+import sys
+def jump(frame, event, _):
+    if event == 'line' and frame.f_code.co_filename == 'tests' and frame.f_lineno < 3:
+        frame.f_lineno = 3
+    return jump
+sys.settrace(jump)
+def f(x): return 0
+"""
+
+
+def test_a_trace_function_cannot_skip_tests():
+    """It sends the tests' frame from their first line to their third, which holds; to the runner all are one line."""
+    need("namespaces")
+    assert not run_programs([Program(TRACE, ["assert f(1) == 2", "assert f(2) == 3", "assert True"])])[0].passed
+
+
+FORKS = "import os\nfirst = os.fork()\nif first: os.waitpid(first, 0)\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "passes"),
+    [
+        ("return x + 1", True),
+        ("return x", False),
+        ("return x + 1 if first else x", False),
+        ("return x + (not first)", False),
+    ],
+    ids=["both right", "both wrong", "one right", "the other right"],
+)
+def test_a_program_that_goes_on_in_two_processes_passes_only_if_both_do(body, passes):
+    """Both say so over one pipe; two right answers are no failure of the sandbox."""
+    need("namespaces")
+    assert run_programs([Program(f"{FORKS}def f(x):\n    {body}", RIGHT.tests)])[0].passed is passes
+
+
+@pytest.mark.parametrize("name", UNTOLD)
+def test_some_wrong_programs_pass_and_the_documentation_says_so(name):
+    """Each returns something for f(1) that it did not compute: x is 1, and nothing in the programs says 2."""
+    need("namespaces")
+    assert run_programs([Program(UNTOLD[name], RIGHT.tests)])[0].passed
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_what_a_right_program_leaves_running_or_lying_about_is_gone_when_its_verdict_is_there(level):
     """It passes: a child that sleeps in a session of its own, a thread, and a file are no fault, but must not stay."""
     need(level)
@@ -193,16 +122,19 @@ for folder in "/tmp", "/dev/shm", "/var/tmp", ".":
     except OSError: pass
 assert os.path.exists("{mark}")
 """
-    before = leftovers()
     runners = _Runners(level, _Runner(level))
+    uids = program_uids()
+    before = leftovers(uids)
     started = time.monotonic()
     alone = level == "rlimits" and os.geteuid() != 0  # then a program may start nothing at all
     assert runners.judge(Program(code, ["assert True"]), 5.0, 512, 5.0)["passed"] is not alone
     assert time.monotonic() - started < 3
-    assert leftovers() <= before
+    assert level == "rlimits" or leftovers(uids) <= before
+    assert {name for name in leftovers(uids) - before if name.startswith("process")} == set()
     runners.close()
-    if level == "namespaces":
-        assert not any(Path(folder, mark).exists() for folder in ("/tmp", "/dev/shm", "/var/tmp", "."))
+    for folder in ("/tmp", "/dev/shm", "/var/tmp", "."):
+        assert level == "rlimits" or not Path(folder, mark).exists()
+        Path(folder, mark).unlink(missing_ok=True)
 
 
 SEARCH = """

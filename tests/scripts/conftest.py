@@ -47,6 +47,7 @@ def _an_empty_folder(tmp_path, monkeypatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.delenv("DELLA_DATA_DIR", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # without a folder, data would come from the hub
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,8 @@ def composed(root: str, *overrides: str):
 
 @pytest.mark.parametrize("root", sorted(ROOTS))
 def test_every_script_has_a_root_that_composes_to_its_dataclass(root):
-    given = ["model=m"] if root == "evaluate" else ["out=o"] if root == "merge" else []
-    assert type(composed(root, *given)) is ROOTS[root]
+    given = {"evaluate": ["model=m"], "merge": ["out=o"], "score": ["benchmark=gsm8k", "samples=s"]}
+    assert type(composed(root, *given.get(root, []))) is ROOTS[root]
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=str)
@@ -78,6 +78,18 @@ def test_what_can_change_an_outcome_changes_the_identity(change, work):
     made = [Session(composed("run", *plain, *more)) for more in ((), (change,), ())]
     first, changed, again = (session.identity(single_point(session.config, [])) for session in made)
     assert first == again != changed
+
+
+def test_another_protocol_is_another_run_and_dellas_own_the_same(work):
+    """Said or not said, protocol=della leaves a run what it was; its record names the prompts alone."""
+    plain = ("experts=tiny_pico", "experts.prompts=wizard_13b", "experts.merge=[]", "method=unmerged")
+    protocols = ((), ("experts.protocol=della",), ("experts.protocol=fixed",), ("experts.protocol=dare",))
+    made = [Session(composed("run", *plain, f"paths.work={work}", *more)) for more in protocols]
+    said = [session.describe(single_point(session.config, []))["config"] for session in made]
+    absent, della, fixed, dare = (session.identity(single_point(session.config, [])) for session in made)
+    assert absent == della
+    assert len({della, fixed, dare}) == 3
+    assert said[0] == said[1] == said[2] | {"prompts": "wizard_13b"} == said[3] | {"prompts": "wizard_13b"}
 
 
 def test_choosing_on_test_runs_the_search_on_the_test_split():

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from della.record import comparable, load_records
+from eval.sandbox import isolation_level
 
 SHORT = ("engine=hf", "tracking=none", "experts=tiny_pico", "experts.max_new_tokens=8", "limit=3", "split=dev")
 
@@ -82,7 +83,9 @@ def test_a_folder_is_evaluated_and_its_outcomes_are_kept(call, pico, tmp_path):
     assert ended.code == 0
     outcomes = json.loads(kept.read_text())["outcomes"]
     assert sorted(outcomes) == ["gsm8k", "mbpp"]
-    lines = [line.split() for line in ended.out.splitlines()[1:]]
+    *table, isolation = ended.out.splitlines()[1:]
+    assert isolation.startswith(f"programs ran at isolation level {isolation_level()}: ")
+    lines = [line.split() for line in table]
     printed = {(benchmark, metric): (float(score), int(n)) for benchmark, metric, score, _, n in lines}
     metrics = {("gsm8k", name) for name in outcomes["gsm8k"]["metrics"]} | {("mbpp", "pass_at_1")}
     assert metrics == printed.keys()

@@ -3,9 +3,12 @@
 import json
 import shutil
 
+import pytest
 from safetensors.torch import load_file
 
 from eval.engines import open_engine
+from eval.errors import InputError
+from tests.eval.engines.models import blend, write_model
 
 EMBEDDINGS = "model.embed_tokens.weight"
 
@@ -37,6 +40,43 @@ def test_swapped_weights_answer_like_a_fresh_load_on_prompts_longer_than_a_cache
     engine.close()
     assert swapped == fresh[other_pico]
     assert back == fresh[pico]
+
+
+@pytest.mark.parametrize(
+    "shares", [(0.9, 0.5, 0.2), pytest.param((1.3, 0.9, 0.7, 0.5, 0.4, 0.2), marks=pytest.mark.full)]
+)
+def test_merges_swapped_in_one_after_the_other_answer_like_fresh_loads(
+    engine_name, shares, pico, other_pico, prompts, ask, tmp_path
+):
+    """All 100 prompts share 190 words; every other swap is by the merge's folder instead of its tensors."""
+    merges = {share: blend(pico, other_pico, share) for share in shares}
+    folders = {share: write_model(tmp_path / f"{share}", pico, tensors) for share, tensors in merges.items()}
+    engine = open_engine(engine_name, pico, dtype="float32")
+    swapped, checksums = {}, set()
+    for number, share in enumerate(shares):
+        ask(engine, prompts[:20])  # fills the caches with what the weights before make of the shared words
+        checksums.add(engine.swap(folders[share] if number % 2 else merges[share]))
+        swapped[share] = ask(engine, prompts)
+    engine.close()
+    assert len(checksums) == len({tuple(answers) for answers in swapped.values()}) == len(shares)
+    for share in shares:
+        assert swapped[share] == answer_afresh(ask, engine_name, folders[share], prompts)
+
+
+def test_a_folder_of_other_shapes_or_without_weights_is_refused_before_anything_changes(
+    engine_name, pico, prompts, ask, tmp_path
+):
+    tensors = load_file(pico / "model.safetensors")
+    other = write_model(tmp_path / "other", pico, {**tensors, "model.norm.weight": tensors["model.norm.weight"][:32]})
+    (tmp_path / "empty").mkdir()
+    engine = open_engine(engine_name, pico, dtype="float32")
+    before = ask(engine, prompts[:3])
+    with pytest.raises(InputError, match=r"model\.norm\.weight is \(32,\), the engine was opened with \(64,\)"):
+        engine.swap(other)
+    with pytest.raises(InputError, match=r"no safetensors in .*empty"):
+        engine.swap(tmp_path / "empty")
+    assert ask(engine, prompts[:3]) == before
+    engine.close()
 
 
 def test_a_change_of_the_tied_embeddings_alone_reaches_the_output_layer(engine_name, pico, prompts, ask):

@@ -1,33 +1,36 @@
-"""Prompts: the papers' to the character, the tiny family's template, the published cleaning of answers."""
-
-import hashlib
-import json
+"""Prompt families and protocols, quirk by quirk; test_released.py holds them to their sources."""
 
 import pytest
 
 from eval.errors import InputError
-from eval.tasks.data import load_rows
-from eval.tasks.prompts import FAMILIES, find_format, wizard_code
-
-# SHA-256 of the JSON list of all test prompts, made by the released functions of declare-lab/della at 8067515
-# (generate.py, utils/evaluate_llms_utils.py, and lm-eval's rendering of gsm8k_cot_zeroshot_alpaca.yaml).
-RELEASED = {
-    "gsm8k": "8852cb43d50c1a0a8eb89501967f1b3f12bfe7ea96ad497f0741de0caa9979e0",
-    "mbpp": "40e04b3b215c4fdce8079c1b803f8c44bed7cf280400deaa6a0d441facef18a8",
-    "alpaca_eval": "931232e2bcb4242a4426c1851ae0e64f62a3dcd8056be84e9faa39d27e0572e5",
-}
-
-
-@pytest.mark.parametrize("benchmark", RELEASED)
-def test_every_prompt_of_the_papers_family_equals_the_released_codes(benchmark, real_data):
-    prompts = [row["prompt"] for row in load_rows(benchmark, data=str(real_data), prompts="wizard_13b")]
-    assert hashlib.sha256(json.dumps(prompts).encode()).hexdigest() == RELEASED[benchmark]
+from eval.tasks.prompts import FAMILIES, PROTOCOLS, VARIANTS, chat_code, find_format, prompt_family, wizard_code
 
 
 def test_gsm8k_shows_a_backslash_and_an_n_where_a_newline_was_meant():
     prompt = find_format("wizard_13b", "gsm8k").prompt({"question": "How many?"})
     assert "\n" not in prompt
     assert prompt.endswith(r"request.\n\n### Instruction:\n How many? \n\n### Response: Let's think step by step")
+
+
+def test_the_fixed_protocol_has_newlines_there_and_differs_in_nothing_else():
+    """A backslash and an n of the question itself stay what they are."""
+    fixed, della = (find_format(prompts, "gsm8k") for prompts in ("wizard_13b/fixed", "wizard_13b"))
+    shown = fixed.prompt({"question": r"What is 1\n2?"})
+    assert shown.endswith("request.\n\n### Instruction:\n What is 1\\n2? \n\n### Response: Let's think step by step")
+    assert shown.replace("\n", r"\n") == della.prompt({"question": r"What is 1\n2?"})
+    assert (fixed.stops, fixed.max_new_tokens) == (della.stops, della.max_new_tokens)
+    for benchmark in ("mbpp", "alpaca_eval", "humaneval"):
+        assert find_format("wizard_13b/fixed", benchmark) == find_format("wizard_13b", benchmark)
+
+
+def test_dares_gsm8k_prompt_has_newlines_no_spaces_around_the_question_and_a_period():
+    prompt = find_format("wizard_13b/dare", "gsm8k").prompt({"question": "How many {}?"})
+    assert prompt.endswith("request.\n\n### Instruction:\nHow many {}?\n\n### Response: Let's think step by step.")
+
+
+def test_humaneval_is_shown_in_mbpps_frame_with_tabs_for_four_spaces():
+    prompt = find_format("wizard_13b", "humaneval").prompt({"prompt": "def f():\n    pass\n"})
+    assert prompt.endswith("Create a Python script for this problem:\ndef f():\n\tpass\n\n\n### Response:")
 
 
 def test_mbpp_shows_all_asserts_and_tabs_except_problem_493_which_shows_its_signature():
@@ -77,17 +80,43 @@ def test_mbpp_answers_are_cleaned_as_the_released_code_does(output, code):
     assert wizard_code(output) == code
 
 
+@pytest.mark.parametrize(
+    ("output", "code"),
+    [
+        ("```python\r\nx = 1\r\n```", "x = 1"),
+        ("```python\nx = 1 ```y", "x = 1"),  # any second fence ends it
+        ("    return 1\n", "return 1"),  # the indentation of a bare completion is lost, as published
+        ("x = 1\n# Test examples\nf()", "x = 1\n# Test examples\nf()"),
+        ("The solution is:\nx = 1", "x = 1"),
+    ],
+)
+def test_humaneval_answers_are_cleaned_as_mergelm_does(output, code):
+    """Expected values follow test_human_eval by hand, where it differs from test_mbpp."""
+    assert find_format("wizard_13b", "humaneval").clean(output) == code
+
+
+@pytest.mark.parametrize(
+    ("output", "code"),
+    [
+        ("Sure.\n```python\n    x = 1\n```\nDone ```python\ny\n```", "    x = 1"),
+        ("```python\nx = 1", "x = 1"),
+        (" x = 1 ", "x = 1"),
+    ],
+)
+def test_a_chat_answer_is_its_first_python_block_or_all_of_it(output, code):
+    assert chat_code(output) == code
+
+
 def test_a_tiny_answer_loses_its_leading_space():
     assert find_format("tiny", "mbpp").clean(" def f():\n    return 1") == "def f():\n    return 1"
 
 
 def test_limits_and_stops_of_the_papers_family():
-    family = FAMILIES["wizard_13b"]
-    assert {name: form.max_new_tokens for name, form in family.items()} == {
-        "gsm8k": 1000,
-        "mbpp": 512,
-        "alpaca_eval": 512,
-    }
+    family, dare = FAMILIES["wizard_13b"], VARIANTS["wizard_13b"]["dare"]
+    limits = {name: (form.max_new_tokens, dare[name].max_new_tokens) for name, form in family.items()}
+    assert limits == {"gsm8k": (1000, 1024), "mbpp": (512, 2048), "alpaca_eval": (512, 2048), "humaneval": (2048, 2048)}
+    assert dare["gsm8k"].stops == ("Instruction:", "Instruction", "Response:", "Response")
+    assert dare["alpaca_eval"].stops == ()
     assert family["gsm8k"].stops == ("Q:", "</s>", "<|im_end|>")
     assert family["alpaca_eval"].stops == ("</s>", "USER:", "USER", "ASSISTANT:", "ASSISTANT")
     assert family["mbpp"].stops == ()
@@ -96,3 +125,33 @@ def test_limits_and_stops_of_the_papers_family():
 def test_an_unknown_family_is_answered_with_the_known_ones():
     with pytest.raises(InputError, match=r"wizzard.*tiny, wizard_13b"):
         find_format("wizzard", "gsm8k")
+
+
+def test_a_protocol_is_a_family_of_its_own_and_dellas_keeps_the_familys_name():
+    """The name goes into a run's identity: another protocol is another run, and della's are the runs they were."""
+    names = [prompt_family("wizard_13b", protocol) for protocol in PROTOCOLS]
+    assert names == ["wizard_13b", "wizard_13b/fixed", "wizard_13b/dare"]
+    assert prompt_family("tiny", "della") == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "protocol", "message"),
+    [
+        ("wizard_13b", "DELLA", "protocol=DELLA: write one of della, fixed, dare"),
+        ("tiny", "fixed", "protocol=fixed: goes with prompts=wizard_13b"),
+        ("chat", "dare", "protocol=dare: goes with prompts=wizard_13b"),
+        ("big", "della", "unknown prompt family 'big': write one of chat, tiny, wizard_13b"),
+    ],
+)
+def test_a_protocol_that_there_is_not_is_refused_in_one_line(prompts, protocol, message):
+    with pytest.raises(InputError) as caught:
+        prompt_family(prompts, protocol)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_benchmark_without_a_template_is_refused():
+    with pytest.raises(InputError, match="the prompts tiny have no template for humaneval: write prompts=wizard_13b"):
+        find_format("tiny", "humaneval")
+    with pytest.raises(InputError, match="unknown prompt family 'wizard_13b/x'"):
+        find_format("wizard_13b/x", "gsm8k")

@@ -1,0 +1,61 @@
+"""A point's weights as its engine takes them: tensors in memory, or a folder where other processes hold the model.
+
+A model split over GPUs, or one behind a server, reads its weights from a folder itself: the merge is written there,
+swapped in, and removed; base and experts are mapped from their files, not held in memory.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from della.errors import InputError
+from della.lora import Adapter
+from della.methods import METHODS, make_method
+from scripts.family import Family
+from scripts.points import Point
+from scripts.schema import RunConfig
+
+Rates = dict[str, float]  # expert -> the drop rate that it really had
+
+
+@contextmanager
+def weights_for(
+    point: Point, family: Family, config: RunConfig, merged: Callable[[Point], tuple[Any, Rates]]
+) -> Iterator[tuple[Any, Rates]]:
+    """What `Engine.swap` takes of a point, and its drop rates; a folder made for it is gone afterwards.
+
+    Args:
+        merged: merges in memory: the state dict, and the drop rates.
+
+    Raises:
+        InputError: as merging does.
+    """
+    if config.engine.swaps == "tensors":
+        yield merged(point)
+        return
+    source = family.models[point.merge[0]] if point.merge else family.base
+    if point.method not in METHODS and not isinstance(source, Adapter):
+        yield source.folder.absolute(), {}
+        return
+    out = (Path(config.paths.work) / "swapped" / str(os.getpid())).absolute()
+    try:
+        yield out, _merge(point, family, config, out)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def _merge(point: Point, family: Family, config: RunConfig, out: Path) -> Rates:
+    """Writes a point's merge into a folder."""
+    from della.output import merge_to_folder
+
+    vocab = config.experts.vocab
+    if vocab == "union":
+        raise InputError("experts.vocab=union: an engine that was opened on the base has no rows for more tokens")
+    # An adapter alone is a part of a model: base + delta is the average of one.
+    method = point.options if point.method in METHODS else make_method("average")
+    experts = {name: family.models[name] for name in point.merge}
+    shutil.rmtree(out, ignore_errors=True)
+    return merge_to_folder(family.base, experts, method, point.seed, out, vocab=vocab)["drop_rate"]
