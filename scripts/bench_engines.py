@@ -1,6 +1,6 @@
 """Generating, vLLM beside transformers: throughput at several batch sizes, a swap of weights against a restart.
 
-    python -m scripts.bench_engines                                          # half an hour
+    python -m scripts.bench_engines
     python -m scripts.bench_engines models=[tiny] batches=[32] rounds=1      # minutes
 
 Every measurement is a process of its own and is kept in paths.work/bench as soon as it is made; the same command makes

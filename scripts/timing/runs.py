@@ -145,8 +145,8 @@ def into_cache(folders: Iterable[Path]) -> None:
 def out_of_cache(folders: Iterable[Path]) -> None:
     """Takes the weights of models out of the page cache, where it can be done.
 
-    What was just written lies there in small pages, what is read from the disk in large ones, and reading small ones
-    takes every tool longer. Models that people merge were not written a moment ago.
+    What was just written lies there in small pages, what is read from the disk in large ones, and small ones take our
+    engine longer. Models that people merge were not written a moment ago.
     """
     for file in (file for folder in folders for file in weights(folder)):
         with file.open("rb+") as stream:
