@@ -52,13 +52,24 @@ class AppendFile:
                 entries.append(entry)
         return entries
 
-    def add(self, entry: dict) -> None:
-        """Adds an entry; when this returns it is on the disk. Raises InputError if the disk does not take it whole."""
+    def is_current(self) -> bool:
+        """Whether the path still leads to the file that was opened."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._file))
+        except FileNotFoundError:
+            return False
+
+    def add(self, entry: dict, sync: bool = True) -> None:
+        """Adds an entry. Raises InputError if the disk does not take it whole.
+
+        sync: when this returns it is on the disk; else the kernel has it, and a machine that stops may lose it.
+        """
         # The newline before it ends a line that somebody's death may have left open.
         line = f"\n{json.dumps(entry)}\n".encode()
         try:
             whole = os.write(self._file, line) == len(line)
-            os.fsync(self._file)
+            if sync:
+                os.fsync(self._file)
         except OSError as error:
             raise InputError(f"{self.path}: {error.strerror}; make room and run the same command again") from None
         if not whole:

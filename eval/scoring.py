@@ -8,7 +8,7 @@ standard error is over problems, for samples of one problem are not independent.
 et al. 2021 (arXiv 2107.03374, equation 1): the probability that k of a problem's n samples, drawn without
 replacement, hold at least one that passes.
 
-GSM8K keeps its three ways to read an answer. MBPP and HumanEval run in the sandbox (`eval/sandbox.py`).
+GSM8K keeps its ways to read an answer. MBPP and HumanEval run in the sandbox (`eval/sandbox.py`).
 """
 
 from __future__ import annotations
@@ -57,17 +57,20 @@ def judge_samples(
     documents: Sequence[dict],
     outputs: Sequence[Sequence[str]],
     *,
+    prompts: str = "wizard_13b",
     clean: Callable[[str], str] = str,
     timeout_s: float | None = None,
     **options: Any,
 ) -> Judged:
     """The scores of every sample; outputs holds at least one text per document. benchmark: gsm8k, mbpp or humaneval.
 
-    clean: raw output -> what is scored. timeout_s: processor time per program, None: SECONDS. options: `run_programs`'.
+    prompts: a family with its protocol, which decides GSM8K's metrics (`gsm8k.metrics`). clean: raw output -> what is
+    scored. timeout_s: processor time per program, None: SECONDS. options: `run_programs`'.
     """
     flat = [(document, output) for document, some in zip(documents, outputs, strict=True) for output in some]
     if benchmark == "gsm8k":
-        scores = gsm8k.score([document for document, _ in flat], [clean(output) for _, output in flat])
+        texts = [clean(output) for _, output in flat]
+        scores = gsm8k.score([document for document, _ in flat], texts, prompts=prompts)
         return Judged({name: _by_problem(values, outputs) for name, values in scores.items()})
     options["timeout_s"] = timeout_s or SECONDS[benchmark]
     if benchmark == "mbpp":

@@ -3,90 +3,118 @@
     head_to_head([row["preference"] for row in read_annotations(path)])["win_rate"]
 
 Percent, as the package says it: win_rate, standard_error, n_wins (the model's), n_wins_base (the reference's), n_draws,
-n_total, discrete_win_rate. A preference of null (no verdict) is in none of them.
-
-The length-controlled win rate (Dubois et al. 2024, arXiv 2404.04475) is a regression that needs the difficulty of each
-instruction and the verdicts on two baselines gamed in length: `df_gamed.csv` of the data set tatsu-lab/alpaca_eval.
+n_total, discrete_win_rate. A preference of null (no verdict) is in none of them. The length-controlled win rate is
+eval/judges/length.py's.
 """
 
 from __future__ import annotations
 
-import json
-import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from unittest import mock
 
+from eval.entries import read_entries
 from eval.errors import InputError
-from eval.judge import official_win_rate
+from eval.judge import from_alpaca_eval, official_win_rate
+from eval.judges.length import Controlled, length_controlled
 
-LC_FILE = Path("alpaca_eval") / "df_gamed.csv"
-LC_COLUMNS = ("preference", "index", "std_delta_len", "instruction_difficulty", "not_gamed_baseline", "model")
-LC_FIELDS = ("instruction", "output_1", "output_2", "generator_1", "generator_2")
+LENGTH_FILE = Path("alpaca_eval") / "df_gamed.csv"
+LENGTH_REFERENCE = "gpt4_1106_preview"
+LENGTH_FIELDS = ("instruction", "output_1", "output_2")
+ONE_EACH = ("generator_2", "generator_1", "annotator")  # what a win rate is of: a model, a reference, a judge
+FORM = "write a JSON list of instruction and output, as alpaca_eval's"
 
 
 def head_to_head(preferences: Sequence[float | None]) -> dict[str, float | int]:
     """The package's figures for preferences in its own code: 1 reference, 2 model, 0 or 1.5 draw, between: weighted.
 
     What is none of these (null above all) is left out, as the package does: n_total counts what is left.
-    Raises InputError for a preference that is no number, and where nothing is left.
+    Raises InputError where nothing is left.
     """
-    for number, preference in enumerate(preferences):
-        if isinstance(preference, bool) or not isinstance(preference, int | float | None):
-            raise InputError(
-                f"annotation {number} (from 0): preference {json.dumps(preference)[:40]}; "
-                "write 1 (reference), 2 (model), between them, 0 or 1.5 (draw) or null (no verdict)"
-            )
-    if not any(preference is not None and (preference == 0 or 1 <= preference <= 2) for preference in preferences):
+    if all(from_alpaca_eval(preference) is None for preference in preferences):
         raise InputError(f"none of the {len(preferences)} annotations holds a verdict: there is nothing to score")
     found = official_win_rate(list(preferences))
     return {name: int(value) if name.startswith("n_") else float(value) for name, value in found.items()}
 
 
-def length_controlled(annotations: Sequence[dict], lc_data: Path, order: Sequence[str] | None) -> dict[str, float]:
-    """length_controlled_winrate and lc_standard_error, percent, of one model against one reference.
+def check_annotations(annotations: Sequence[dict]) -> list[str]:
+    """What a reader of their win rate should know, in words.
 
-    lc_data: df_gamed.csv. order: AlpacaEval's instructions in its own order, which says which row of lc_data an
-    annotation belongs to; None: the annotations are all 805, in that order, as the package takes it.
+    Raises InputError for the verdicts on several models, against several references or of several judges in one file:
+    a rate over them is nobody's.
+    """
+    for field in ONE_EACH:
+        names = sorted({str(annotation[field]) for annotation in annotations if field in annotation})
+        if len(names) > 1:
+            raise InputError(
+                f"annotations of {len(names)} {field} in one file ({', '.join(names[:3])}): score one at a time"
+            )
+    counts = Counter(annotation["instruction"] for annotation in annotations if "instruction" in annotation)
+    repeated = sum(count > 1 for count in counts.values())
+    return [f"{repeated} instructions have several verdicts; each counts, as in the package"] if repeated else []
+
+
+def control_length(annotations: Sequence[dict], data: Path, order: Sequence[str] | None) -> Controlled:
+    """The length-controlled win rate of one model's annotations.
+
+    data: df_gamed.csv. order: AlpacaEval's instructions in its own order, which says which row of data an annotation
+    belongs to; None: the annotations are those of all its rows, in that order, as the package takes it.
 
     Raises InputError for files that do not fit.
     """
-    import pandas as pd
-    from alpaca_eval.metrics import glm_winrate
-
-    rows = _rows(annotations, order)
-    try:
-        columns = set(pd.read_csv(lc_data, nrows=1).columns)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{lc_data}: not a table ({error}); give alpaca_eval's df_gamed.csv") from None
-    if absent := [name for name in LC_COLUMNS if name not in columns]:
-        raise InputError(f"{lc_data}: has no column {absent[0]}; give alpaca_eval's df_gamed.csv")
-    fields = ("preference", *LC_FIELDS)
-    chosen = [{field: annotations[number][field] for field in fields} for number, _ in rows]
-    frame = pd.DataFrame(chosen, index=[row for _, row in rows])
-    # The package knows only how to download its file.
-    local = mock.patch.object(glm_winrate, "hf_hub_download", return_value=str(lc_data))
-    with warnings.catch_warnings(), local:
-        warnings.simplefilter("ignore")  # scikit-learn's and pandas', about the package's own calls
-        found = glm_winrate.get_length_controlled_winrate(frame, save_weights_dir=None, is_warn_extreme_changes=False)
-    return {name: float(found[name]) for name in ("length_controlled_winrate", "lc_standard_error")}
-
-
-def _rows(annotations: Sequence[dict], order: Sequence[str] | None) -> list[tuple[int, int]]:
-    """(annotation, its instruction's row in AlpacaEval's order), sorted by that row."""
     for number, annotation in enumerate(annotations):
-        if absent := [field for field in LC_FIELDS if field not in annotation]:
+        if absent := [field for field in LENGTH_FIELDS if not isinstance(annotation.get(field), str)]:
             raise InputError(f"annotation {number} (from 0) has no {absent[0]}: length control needs both outputs")
-    for field in ("generator_1", "generator_2"):
-        if len(names := sorted({str(annotation[field]) for annotation in annotations})) > 1:
-            raise InputError(f"annotations of several {field} ({', '.join(names[:3])}): length control needs one")
-    if order is None:
-        return [(number, number) for number in range(len(annotations))]
-    place = {instruction: row for row, instruction in enumerate(order)}
-    unknown = [number for number, row in enumerate(annotations) if row["instruction"] not in place]
-    if unknown:
-        raise InputError(f"annotation {unknown[0]} (from 0): its instruction is not one of AlpacaEval's {len(order)}")
-    return sorted(((n, place[row["instruction"]]) for n, row in enumerate(annotations)), key=lambda pair: pair[1])
+    rows = None
+    if order is not None:
+        chosen = []
+        for number, place in enumerate(_places([annotation["instruction"] for annotation in annotations], order)):
+            if place is None:
+                raise InputError(
+                    f"annotation {number} (from 0): its instruction is not one of AlpacaEval's {len(order)}"
+                )
+            chosen.append((place, number))
+        chosen.sort()
+        rows, annotations = [row for row, _ in chosen], [annotations[number] for _, number in chosen]
+    names = [str(annotations[0].get(field, field)) for field in ("generator_1", "generator_2")]
+    return length_controlled(
+        [from_alpaca_eval(annotation["preference"]) for annotation in annotations],
+        [annotation["output_1"] for annotation in annotations],
+        [annotation["output_2"] for annotation in annotations],
+        data,
+        rows,
+        (names[0], names[1]),
+    )
+
+
+def length_notes(annotations: Sequence[dict]) -> list[str]:
+    """What a reader of their length-controlled win rate should know, in words."""
+    others = {str(annotation["generator_1"]) for annotation in annotations if "generator_1" in annotation}
+    if not others - {LENGTH_REFERENCE}:
+        return []
+    return [
+        f"alpaca_eval's length data is of verdicts against {LENGTH_REFERENCE} (AlpacaEval 2.0), these are against "
+        f"{min(others - {LENGTH_REFERENCE})}: not comparable with its leaderboard"
+    ]
+
+
+def _places(texts: Sequence[str], known: Sequence[str]) -> list[int | None]:
+    """Each text's number among the known ones, None for a stranger; several of the same are taken in order.
+
+    Where no known text is the same to the character, blanks and line ends at a text's ends and inside may differ.
+    """
+    exact: dict[str, list[int]] = {}
+    alike: dict[str, list[int]] = {}
+    for number, text in enumerate(known):
+        exact.setdefault(text, []).append(number)
+        alike.setdefault(" ".join(text.split()), []).append(number)
+    seen: Counter[tuple[int, ...]] = Counter()
+    found: list[int | None] = []
+    for text in texts:
+        numbers = tuple(exact.get(text) or alike.get(" ".join(text.split()), ()))
+        found.append(numbers[min(seen[numbers], len(numbers) - 1)] if numbers else None)
+        seen[numbers] += 1
+    return found
 
 
 def read_outputs(path: str | Path, documents: Sequence[dict], partial: bool = False) -> tuple[list[int], list[str]]:
@@ -97,28 +125,22 @@ def read_outputs(path: str | Path, documents: Sequence[dict], partial: bool = Fa
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"no outputs file {path}: write a JSON list of instruction and output, as alpaca_eval's")
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error})") from None
-    if not isinstance(rows, list):
-        raise InputError(f"{path} is not a JSON list: write instruction and output of each, as alpaca_eval does")
-    waiting: dict[str, list[int]] = {}  # documents may repeat an instruction; then its outputs are taken in order
-    for number, document in enumerate(documents):
-        waiting.setdefault(document["instruction"], []).append(number)
-    found: dict[int, str] = {}
-    for number, row in enumerate(rows):
+        raise InputError(f"no outputs file {path}: {FORM}")
+    entries = read_entries(path, FORM)
+    for where, row in entries:
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("instruction", "output")):
-            raise InputError(f"{path}: entry {number} (from 0) lacks instruction or output; write both as strings")
-        if row["instruction"] not in waiting:
-            raise InputError(f"{path}: entry {number} (from 0): its instruction is not one of the benchmark's")
-        if not waiting[row["instruction"]]:
-            raise InputError(f"{path}: entry {number} (from 0): a second output for its instruction; write one of each")
-        found[waiting[row["instruction"]].pop(0)] = row["output"]
-    missing = [number for number in range(len(documents)) if number not in found]
-    if not found:
+            raise InputError(f"{where} lacks instruction or output; write both as strings, as alpaca_eval does")
+    if not entries:
         raise InputError(f"{path} holds no output: write at least one")
+    found: dict[int, str] = {}
+    places = _places([row["instruction"] for _, row in entries], [document["instruction"] for document in documents])
+    for (where, row), place in zip(entries, places, strict=True):
+        if place is None:
+            raise InputError(f"{where}: its instruction is not one of the benchmark's")
+        if place in found:
+            raise InputError(f"{where}: a second output for its instruction; write one of each")
+        found[place] = row["output"]
+    missing = [number for number in range(len(documents)) if number not in found]
     if missing and not partial:
         raise InputError(
             f"{path}: {len(missing)} of {len(documents)} instructions have no output (first: document {missing[0]}, "

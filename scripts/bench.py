@@ -14,14 +14,13 @@ from pathlib import Path
 
 from della.errors import InputError
 from della.files import write_atomically
-from della.lock import BusyError, Lock
 from scripts.door import door
 from scripts.schema import BenchConfig
 from scripts.timing.jobs import START, Job, all_jobs, mergekit_program
 from scripts.timing.log import Log, this_machine
 from scripts.timing.models import family_folder
 from scripts.timing.results import Results
-from scripts.timing.runs import Bench, environment
+from scripts.timing.runs import Bench, alone, environment
 from scripts.timing.table import tables
 
 
@@ -29,11 +28,7 @@ from scripts.timing.table import tables
 def main(config: BenchConfig) -> None:
     work = (Path(config.paths.work) / "bench").absolute()
     work.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = Lock(work / "running")
-    except BusyError as error:
-        raise InputError(f"{work}: {error} measures there; wait for that one, or write another paths.work=") from None
-    try:
+    with alone(work):
         if config.profile:
             from scripts.timing.profile import profile
 
@@ -45,8 +40,6 @@ def main(config: BenchConfig) -> None:
             sizes = {job.size for job in jobs}
         for size in sizes if not config.keep else ():
             shutil.rmtree(family_folder(work, size), ignore_errors=True)
-    finally:
-        lock.release()
 
 
 def measure(config: BenchConfig, jobs: list[Job], work: Path) -> None:

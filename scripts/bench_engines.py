@@ -12,9 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from della.errors import InputError
 from della.files import write_atomically
-from della.lock import BusyError, Lock
 from scripts.door import door
 from scripts.schema import EngineBenchConfig
 from scripts.timing.engine_jobs import EngineJob, all_jobs, command, make_model
@@ -23,21 +21,15 @@ from scripts.timing.jobs import ROOT
 from scripts.timing.log import Log, Measurement, engine_machine
 from scripts.timing.process import measure
 from scripts.timing.results import Results
-from scripts.timing.runs import BUSY, commit, environment, said
+from scripts.timing.runs import BUSY, alone, commit, environment, said
 
 
 @door("bench_engines")
 def main(config: EngineBenchConfig) -> None:
     work = (Path(config.paths.work) / "bench").absolute()
     work.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = Lock(work / "running")
-    except BusyError as error:
-        raise InputError(f"{work}: {error} measures there; wait for that one, or write another paths.work=") from None
-    try:
+    with alone(work):
         run(config, work)
-    finally:
-        lock.release()
 
 
 def run(config: EngineBenchConfig, work: Path) -> None:

@@ -1,9 +1,9 @@
 """Where the files of the benchmarks are."""
 
-import os
 from pathlib import Path
 
 from della.errors import InputError
+from eval.tasks.data import data_folder_of
 
 
 def data_folder(data: str | None) -> Path | None:
@@ -11,9 +11,7 @@ def data_folder(data: str | None) -> Path | None:
 
     Raises InputError for a folder that is not there.
     """
-    named = data or os.environ.get("DELLA_DATA_DIR")
-    if not named:
-        return None
-    if not Path(named).is_dir():
-        raise InputError(f"{named}: no such folder of benchmark data; its layout is described in README.md")
-    return Path(named)
+    folder = data_folder_of(data)
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of benchmark data; its layout is described in README.md")
+    return folder

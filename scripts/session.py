@@ -21,6 +21,7 @@ from eval.scoring import isolation_of
 from eval.tasks.data import data_sha256
 from eval.tasks.prompts import prompt_family
 from scripts.benchmarks import some_benchmark
+from scripts.door import cores
 from scripts.family import Family, open_family
 from scripts.judges import open_judge
 from scripts.points import Point
@@ -150,6 +151,7 @@ class Session:
             self.judge,
             self.work / "cache" / "verdicts",
             experts.max_new_tokens,
+            workers=cores() if self.config.workers == 1 else 1,  # else each worker of the sweep has a core
         )
         scores = {
             name: score_block(self.config.benchmarks[name].metric, outcome.ids, outcome.groups, outcome.metrics)

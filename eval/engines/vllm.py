@@ -182,7 +182,12 @@ def heal_llvmlite() -> None:
 
 
 def prepare_environment(eager: bool) -> None:
-    """Set what vLLM reads when it is imported, unless the user has set it; eager: nothing is to be compiled."""
+    """Set what vLLM reads when it is imported, unless the user has set it; eager: nothing is to be compiled.
+
+    Raises InputError where a model is to be compiled and TORCHDYNAMO_DISABLE forbids it.
+    """
+    if not eager and os.environ.get("TORCHDYNAMO_DISABLE", "0") != "0":
+        raise InputError("engine enforce_eager=false: TORCHDYNAMO_DISABLE is set and forbids compiling; unset it")
     for name, value in {**ENVIRONMENT, **(CPU_ENVIRONMENT if is_cpu_build() else {})}.items():
         if eager or name != "TORCHDYNAMO_DISABLE":
             os.environ.setdefault(name, value)

@@ -102,7 +102,7 @@ class PairwiseJudge(Judge):
         references = [document["output"] for document in documents]
         if self._last[0] != list(zip(instructions, references, outputs, strict=True)):
             self.judge(instructions, outputs, references, documents)
-        return {"win_rate_lc": [*length_controlled(self._last[1], references, outputs, self.length_data)]}
+        return {"win_rate_lc": [*length_controlled(self._last[1], references, outputs, self.length_data).predictions]}
 
 
 def _is_published(documents: list[dict]) -> bool:

@@ -5,10 +5,12 @@ import os
 import shutil
 import statistics
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from della.errors import InputError
+from della.lock import BusyError, Lock
 from della.room import available_memory, uncached
 from scripts.timing.jobs import POINTS, ROOT, START, Job, command, guess
 from scripts.timing.log import Log, Measurement
@@ -17,6 +19,19 @@ from scripts.timing.process import Cost, measure
 
 BUSY = 0.2  # cores that may be at work for others
 LEFT_OUT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "PYTHONDONTWRITEBYTECODE")
+
+
+@contextmanager
+def alone(work: Path) -> Iterator[None]:
+    """Nobody else measures in this folder for the length of the block. Raises InputError if somebody does."""
+    try:
+        lock = Lock(work / "running")
+    except BusyError as error:
+        raise InputError(f"{work}: {error} measures there; wait for that one, or write another paths.work=") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Bench:

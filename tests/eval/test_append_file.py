@@ -109,3 +109,21 @@ def test_a_full_disk_is_said_and_the_entry_counts_for_nobody(tmp_path, monkeypat
     monkeypatch.undo()
     file.add({"key": "b"})
     assert file.refresh() == [{"key": "b"}]
+
+
+def test_a_file_that_was_removed_or_replaced_is_no_longer_the_one_that_is_open(tmp_path):
+    file = AppendFile(tmp_path / "f")
+    assert file.is_current()
+    (tmp_path / "f").unlink()
+    assert not file.is_current()
+    (tmp_path / "f").write_text("")
+    assert not file.is_current()
+
+
+@pytest.mark.parametrize(("sync", "calls"), [(True, 1), (False, 0)])
+def test_what_must_not_be_lost_is_on_the_disk_before_add_returns(sync, calls, tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    file = AppendFile(tmp_path / "f")
+    file.add({"a": 1}, sync=sync)
+    assert (len(synced), file.refresh()) == (calls, [{"a": 1}])

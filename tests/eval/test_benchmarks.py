@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 import yaml
 from lm_eval.api.model import LM
 
+from eval import benchmarks as benchmarks_module
 from eval.benchmarks import BENCHMARKS, TASKS, evaluate, metrics_of
 from eval.errors import InputError
 from eval.judge import RuleJudge
@@ -111,6 +111,17 @@ def test_the_mean_leaves_out_prompts_without_a_verdict(family_data):
     assert found["alpaca_eval"].mean("win_rate") == 0.5
 
 
+@pytest.mark.parametrize(("benchmark", "split"), [("mbpp", "dev"), ("humaneval", "test")])
+def test_programs_run_so_many_at_a_time_as_asked_and_score_the_same(benchmark, split, family_data, monkeypatch):
+    asked, task = [], getattr(benchmarks_module, benchmark)
+    run = task.run_programs
+    monkeypatch.setattr(task, "run_programs", lambda *a, **more: asked.append(more["workers"]) or run(*a, **more))
+    common = (ScriptedLM(), [benchmark], family_data, "wizard_13b", split)
+    one, two = evaluate(*common)[benchmark], evaluate(*common, workers=2)[benchmark]
+    assert asked == [1, 2]
+    assert one.metrics == two.metrics
+
+
 def test_humaneval_is_generated_cleaned_and_executed(family_data, tmp_path):
     """Three functions that add 0, 1 and 2: no program, a right one in a fence with a tab, a wrong one."""
     lm = ScriptedLM()
@@ -200,21 +211,6 @@ def test_lm_evals_own_evaluator_gives_the_same_means(outcomes, family_data):
     for name, outcome in outcomes[1].items():
         for metric in outcome.metrics:
             assert results[BENCHMARKS[name].task][f"{metric},none"] == pytest.approx(outcome.mean(metric))
-
-
-def test_the_task_folder_works_alone_from_anywhere(family_data, tmp_path):
-    """lm-eval's command line, run where the repository is not on the path, with its scripted `dummy` model."""
-    command = [sys.executable, "-P", "-m", "lm_eval", "--include_path", str(TASKS), "--model", "dummy"]
-    command += ["--tasks", ",".join(BENCHMARKS[name].task for name in ALL)]
-    command += ["--metadata", '{"split": "dev", "prompts": "tiny"}', "--output_path", str(tmp_path / "out")]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"DELLA_DATA_DIR": str(family_data), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    (file,) = (tmp_path / "out").rglob("results*.json")
-    results = json.loads(Path(file).read_text())["results"]
-    assert results["della_gsm8k"]["numeric,none"] == 0
-    assert results["della_mbpp"]["pass_at_1,none"] == 0
-    assert results["della_alpaca_eval"]["win_rate,none"] == pytest.approx(1 / 3)  # loses for Mia, else draws
 
 
 def test_importing_the_package_is_quick_and_loads_no_engine():

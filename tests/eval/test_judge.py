@@ -70,5 +70,24 @@ def test_an_output_that_nobody_judged_is_an_error_and_never_a_loss(tmp_path):
 def test_a_file_of_something_else_is_refused(text, tmp_path):
     path = tmp_path / "annotations.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"annotations\.json is not"):
+    with pytest.raises(InputError, match=r"annotations\.json.* is not an annotation|line 1: not JSON"):
         read_annotations(path)
+
+
+@pytest.mark.parametrize("missing", ["instruction", "output_2"])
+def test_verdicts_that_say_not_what_they_are_about_cannot_be_looked_up(missing, tmp_path):
+    row = {"instruction": "a", "output_2": "x", "preference": 2}
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps([row, {key: value for key, value in row.items() if key != missing}]))
+    with pytest.raises(InputError, match=rf"entry 1 \(from 0\) has no {missing}"):
+        AnnotationsJudge(path)
+
+
+def test_a_verdict_that_is_no_preference_is_none_and_never_a_number(tmp_path):
+    """NaN as Python and pandas write it, and numbers that are in nobody's code: left out, as the package does."""
+    rows = [
+        {"instruction": str(n), "output_2": "x", "preference": code} for n, code in enumerate([float("nan"), -1, 3])
+    ]
+    (tmp_path / "annotations.json").write_text(json.dumps(rows))
+    judge = AnnotationsJudge(tmp_path / "annotations.json")
+    assert judge.judge(["0", "1", "2"], ["x"] * 3, [""] * 3, [{}] * 3) == [None] * 3

@@ -70,9 +70,10 @@ def test_the_length_controlled_win_rate_is_the_packages_own(annotations, gamed, 
         timeout=300,
     )
     rate, error = json.loads(done.stdout.splitlines()[-1])
-    mean = math.fsum(found) / 805
+    assert (found.win_rate, found.standard_error) == (rate, error)
+    mean = math.fsum(found.predictions) / 805
     assert 100 * mean == pytest.approx(rate, abs=1e-9)
-    variance = math.fsum((value - mean) ** 2 for value in found) / 804
+    variance = math.fsum((value - mean) ** 2 for value in found.predictions) / 804
     assert 100 * math.sqrt(variance / 805) == pytest.approx(error, abs=1e-9)
 
 
@@ -95,7 +96,7 @@ def test_the_published_instructions_have_the_metric_and_others_do_not(real_data,
 
 
 def test_length_data_that_is_missing_or_something_else_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"judge\.length_data=.*nix\.csv: No such file"):
+    with pytest.raises(InputError, match=r"length_data=.*nix\.csv: No such file"):
         make("http://127.0.0.1:1/v1", tmp_path, length_data=tmp_path / "nix.csv")
     (tmp_path / "other.csv").write_text("a,b\n")
     with pytest.raises(InputError, match=r"no column index, instruction_difficulty"):

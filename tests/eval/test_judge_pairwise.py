@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eval.judge import official_win_rate, read_annotations
 from eval.judges.annotator import Annotator
@@ -97,6 +100,38 @@ def test_a_weighted_verdict_is_the_probability_of_the_outputs_token(tmp_path):
             assert found == [None]
         else:
             assert found == [pytest.approx(first if switched("number 1") else 1 - first)]
+
+
+@given(
+    first=st.floats(-30, 0), second=st.floats(-30, 0), others=st.dictionaries(st.text(max_size=3), st.floats(-30, 0))
+)
+@settings(max_examples=200, deadline=None)
+def test_a_weighted_preference_is_the_share_of_the_two_letters(first, second, others):
+    """P(m) / (P(m) + P(M)), whatever other candidates there are; 1 is for what was shown first."""
+    top = {**{token: value for token, value in others.items() if token not in ("m", "M")}, "m": first, "M": second}
+    candidates = [{"token": token, "logprob": value} for token, value in top.items()]
+    choice = {"text": "M", "logprobs": {"content": [{**candidates[0], "top_logprobs": candidates}]}}
+    share = 1 / (1 + math.exp(second - first))
+    assert Annotator(TURBO).parse(choice) == pytest.approx(2 - share, abs=1e-12)
+
+
+LETTERS = ("m", "M")
+NULLS: dict[str, list[dict]] = {
+    "no candidates": [],
+    "other letters": [{"token": "x", "logprob": -0.1}],
+    "a probability that is null": [{"token": token, "logprob": None} for token in LETTERS],
+    "probabilities of nothing": [{"token": token, "logprob": float("-inf")} for token in LETTERS],
+    "a probability that is no number": [{"token": token, "logprob": float("nan")} for token in LETTERS],
+    "candidates without names": [{"logprob": -0.1}],
+}
+
+
+@pytest.mark.parametrize("kind", NULLS)
+def test_candidates_that_say_nothing_are_null(kind):
+    choice = {"text": "m", "logprobs": {"content": [{"token": "m", "logprob": -0.1, "top_logprobs": NULLS[kind]}]}}
+    with np.errstate(all="ignore"):
+        assert Annotator(TURBO).parse(choice) is None
+    assert Annotator(TURBO).parse({**choice, "logprobs": {"content": choice["logprobs"]["content"] * 2}}) is None
 
 
 NO_LOGPROBS = {

@@ -5,19 +5,13 @@ reads (vLLM's structured outputs, a bias on two tokens), each has a verdict.
 """
 
 import importlib.util
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from eval.errors import JudgeError
+from tests.eval.engines.models import make_model, make_tokenizer
+from tests.eval.engines.server import vllm_server
 from tests.eval.pairs import GPT4, TURBO, judged, make, ranking
 from tests.eval.solutions import documents
 from tests.eval.solutions import make as make_solution_judge
@@ -27,85 +21,17 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason
 ROWS = [{"instruction": f"Greet {n}.", "output_1": f"Hello {n}.", "output_2": f"Dear {n}!"} for n in range(3)]
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 CONTEXT = 4096
-START_SECONDS = 300
-
-
-def save_model(folder: Path) -> dict[str, int]:
-    """An untrained Llama that takes chats of 4,096 tokens; the ids of the tokens `m` and `M`."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from tests.eval.engines.models import make_tokenizer
-
-    torch.manual_seed(1)
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = TEMPLATE
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        initializer_range=0.2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return {letter: tokenizer.convert_tokens_to_ids(letter) for letter in "mM"}
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A running server: its url, the ids of `m` and `M`, and the process."""
+    """A running server of an untrained Llama that takes chats of 4,096 tokens: its url, the ids of `m` and `M`."""
     folder = tmp_path_factory.mktemp("served")
-    tokens, port = save_model(folder / "model"), free_port()
-    flags = {
-        "--model": folder / "model",
-        "--served-model-name": "scripted",
-        "--host": "127.0.0.1",
-        "--port": port,
-        "--dtype": "float32",
-        "--max-model-len": CONTEXT,
-        "--kv-cache-memory-bytes": 2**28,
-        "--logprobs-mode": "processed_logprobs",
-    }
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
-    command += [str(part) for flag in flags.items() for part in flag]
-    environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": "", "TORCHDYNAMO_DISABLE": "1"}
-    environment |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
-    log = folder / "log.txt"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not answers(port):
-            assert process.poll() is None, f"the server ended:\n{log.read_text()[-3000:]}"
-            assert time.monotonic() < deadline, f"the server does not answer:\n{log.read_text()[-3000:]}"
-            time.sleep(0.5)
-        yield SimpleNamespace(url=f"http://127.0.0.1:{port}/v1", tokens=tokens, process=process)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+    model = make_model(folder / "model", seed=1, context=CONTEXT, tied=False, template=TEMPLATE)
+    tokens = {letter: make_tokenizer().convert_tokens_to_ids(letter) for letter in "mM"}
+    options = ("--served-model-name", "scripted", "--max-model-len", str(CONTEXT))
+    with vllm_server(model, folder, *options, "--logprobs-mode", "processed_logprobs", dev=False) as url:
+        yield SimpleNamespace(url=url, tokens=tokens)
 
 
 def test_nonsense_is_null_after_the_answers_allowed_and_counted(served, tmp_path):

@@ -214,7 +214,7 @@ def test_wrong_arguments_are_refused_in_one_line(tmp_path):
     for wrong in ({"timeout_s": 0}, {"memory_mb": 10}, {"workers": 0}):
         with pytest.raises(InputError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
             run_programs([RIGHT], **wrong)
-    with pytest.raises(InputError, match="verdict cache"):
+    with pytest.raises(InputError, match="name a folder that you may write to"):
         run_programs([RIGHT], cache=tmp_path)
 
 

@@ -17,14 +17,17 @@ from pathlib import Path
 import pytest
 
 from eval.sandbox import LEVELS, RUNNER, Program, _Runner, _Runners, run_programs
-from tests.eval.hostile import ATTACKS, CHEATS, RIGHT, UNTOLD, leftovers, need, program_uids
+from tests.eval.attacks import ATTACKS
+from tests.eval.hostile import CHEATS, RIGHT, UNTOLD, leftovers, need, program_uids
+from tests.eval.introspection import INSIDE
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_no_cheat_passes(level):
     need(level)
     runners = _Runners(level, _Runner(level))
-    answers = {name: runners.judge(Program(code, RIGHT.tests), 1.0, 512, 1.0) for name, code in CHEATS.items()}
+    programs = CHEATS | INSIDE
+    answers = {name: runners.judge(Program(code, RIGHT.tests), 0.5, 512, 0.5) for name, code in programs.items()}
     assert [name for name, answer in answers.items() if answer["passed"]] == []
     assert runners.judge(RIGHT, 1.0, 512, 1.0)["passed"]
     runners.close()
@@ -206,7 +209,7 @@ def test_without_root_the_same_holds_inside_a_user_namespace():
             pytest.skip("no Python 3.11 that another user can start")
         process = start_runner([python, "-S", "-s", "-P", str(folder / RUNNER.name), "namespaces"], **other)
         assert ask(process, RIGHT.code, *RIGHT.tests) == (True, "")
-        for name, code in CHEATS.items():
+        for name, code in (CHEATS | INSIDE).items():
             assert (name, ask(process, code, *RIGHT.tests)[0]) == (name, False)
         for name, code in ATTACKS.items():
             code = code.format(canary=str(folder / RUNNER.name), home="/home", port=9)

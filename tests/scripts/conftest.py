@@ -13,6 +13,7 @@ import pytest
 
 from della.tiny.family import Family, build_family
 from della.tiny.recipe import RECIPES
+from tests.scripts.scored import write_data
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,3 +96,9 @@ def start():
     for process in processes:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """What scripts.score reads: three GSM8K, two MBPP and two HumanEval problems, three instructions."""
+    return write_data(tmp_path / "data")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from della.errors import InputError
 from della.record import comparable, load_records
 from eval.sandbox import isolation_level
 
@@ -99,3 +100,17 @@ def test_the_data_folder_may_come_from_the_environment(call, pico, tmp_path, mon
     monkeypatch.setenv("DELLA_DATA_DIR", str(pico.data))
     arguments = [f"model={pico.base}", "benchmarks=[gsm8k]", "limit=1", "engine=hf", "prompts=tiny", "max_new_tokens=4"]
     assert call("evaluate", *arguments, f"paths.work={tmp_path / 'work'}").code == 0
+
+
+@pytest.mark.parametrize(("workers", "at_once"), [(1, 7), (2, 1)])
+def test_programs_use_all_cores_unless_several_workers_share_them(workers, at_once, run, monkeypatch):
+    asked = []
+
+    def evaluate(*arguments, **more):
+        asked.append(more["workers"])
+        raise InputError("enough is known")
+
+    monkeypatch.setattr("scripts.session.evaluate", evaluate)
+    monkeypatch.setattr("scripts.session.cores", lambda: 7)
+    run("experts.merge=[math]", "method=unmerged", f"workers={workers}")
+    assert asked == [at_once]

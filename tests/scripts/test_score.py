@@ -1,6 +1,5 @@
 """python -m scripts.score: what it prints and writes, and how it ends for files that it can't score."""
 
-import gzip
 import json
 import re
 from pathlib import Path
@@ -8,61 +7,7 @@ from pathlib import Path
 import pytest
 
 from eval.sandbox import isolation_level
-
-GSM8K = [{"question": "?", "answer": f"... #### {n}"} for n in (18, 29, 1000)]
-MBPP = [
-    {"task_id": n, "text": "?", "test_list": [f"assert f(1) == {n}", f"assert f(2) == {n + 1}"], "test_setup_code": ""}
-    for n in (11, 12)
-]
-HUMANEVAL = [
-    {
-        "task_id": f"HumanEval/{n}",
-        "prompt": f"def add_{n}(x):\n",
-        "test": f"def check(candidate):\n    assert candidate(1) == {1 + n}",
-        "entry_point": f"add_{n}",
-    }
-    for n in (0, 1)
-]
-ALPACA_EVAL = [
-    {"instruction": f"Greet {name}.", "output": reference, "rule": {"kind": "starts", "text": f"Dear {name}"}}
-    for name, reference in [("Mia", "Dear Mia, hello."), ("Ben", "What?"), ("Zoe", "Hello Zoe")]
-]
-
-
-@pytest.fixture
-def data(tmp_path) -> Path:
-    """A folder of three GSM8K, two MBPP, two HumanEval problems and three instructions, laid out as the real ones."""
-    folder = tmp_path / "data"
-    for name, rows in (("gsm8k", GSM8K), ("mbpp", MBPP)):
-        (folder / name).mkdir(parents=True)
-        write(folder / name / "test.jsonl", rows)
-    (folder / "human_eval").mkdir()
-    write(folder / "human_eval" / "HumanEval.jsonl.gz", HUMANEVAL)
-    (folder / "alpaca_eval").mkdir()
-    (folder / "alpaca_eval" / "test.json").write_text(json.dumps(ALPACA_EVAL))
-    return folder
-
-
-def write(path: Path, rows: list) -> Path:
-    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
-    if path.suffix == ".gz":
-        with gzip.open(path, "wt") as file:
-            file.write(text)
-    else:
-        path.write_text(text)
-    return path
-
-
-def answers(*pairs) -> list[dict]:
-    return [{"id": id_, "output": output} for id_, output in pairs]
-
-
-def line_of(text: str, metric: str) -> list[str]:
-    return next(line.split() for line in text.splitlines() if line.startswith(f"{metric} "))
-
-
-def adds(number: int) -> str:
-    return f"def f(x):\n    return x + {number}"
+from tests.scripts.scored import adds, answers, line_of, write
 
 
 def test_gsm8k_prints_every_metric_with_its_error_problems_and_samples(call, data, tmp_path):
@@ -171,11 +116,14 @@ MISTAKES = {
     "an empty file": ("", "", "holds no sample"),
     "blank lines alone": ("\n  \n", "", "holds no sample"),
     "no JSON": (f"{GOOD}\n\nid 1", "", "samples.jsonl, line 3: not JSON"),
-    "a list": ("[1]", "", 'line 1: write an object with "id" and "output"'),
-    "no output": ('{"id": 0}', "", 'line 1: write an object with "id" and "output"'),
-    "an output that is no text": ('{"id": 0, "output": null}', "", "line 1: output is null; write a string"),
-    "an id of another type": ('{"id": 1.0, "output": ""}', "", "line 1: id is 1.0; write the row in the test split"),
-    "a switch for an id": ('{"id": true, "output": ""}', "", "line 1: id is true"),
+    "a list": ("[1]", "", 'entry 0 (from 0): write an object with "id" and "output"'),
+    "no output": (f'{GOOD}\n{{"id": 0, "text": ""}}', "", 'line 2: write an object with "id" and "output" (it has id'),
+    "an output that is no text": (f'{GOOD}\n{{"id": 0, "output": null}}', "", "line 2: output is null; write a string"),
+    "an id of another type": (f'{GOOD}\n{{"id": 1.0, "output": ""}}', "", "line 2: id is 1.0; write the row in the"),
+    "a switch for an id": (f'{GOOD}\n{{"id": true, "output": ""}}', "", "line 2: id is true"),
+    "a list of too many lists": ('[["18"], [], [], []]', "", "entry 3 (from 0): gsm8k has 3 problems; write one list"),
+    "a list of lists of something": ('[["18"], [29], []]', "", "entry 1 (from 0): a list that holds something else"),
+    "a protocol of other prompts": (GOOD, "prompts=tiny protocol=dare", "protocol=dare: goes with prompts=wizard_13b"),
     "an unknown id": (
         f'{GOOD}\n{{"id": 3, "output": ""}}',
         "",
@@ -222,7 +170,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(name, call, data, tmp_path):
         ("benchmark=alpaca_eval annotations=a outputs=b", "needs annotations=FILE or outputs=FILE"),
         ("benchmark=alpaca_eval annotations=nix.json", "no annotations file nix.json"),
         ("benchmark=alpaca_eval annotations={empty}", "none of the 0 annotations holds a verdict"),
-        ("benchmark=alpaca_eval annotations={verdict} lc_data=nix.csv", "lc_data=nix.csv: no such file"),
+        ("benchmark=alpaca_eval annotations={verdict} length_data=nix.csv", "length_data=nix.csv: No such file"),
         ("benchmark=alpaca_eval outputs=nix.json data={data}", "no outputs file nix.json"),
         ("benchmark=alpaca_eval outputs=nix.json", "no data folder is named"),
         ("benchmark=humaneval samples={empty} data={elsewhere}", "no test data of humaneval"),

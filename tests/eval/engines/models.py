@@ -27,10 +27,21 @@ def make_tokenizer(adds_bos: bool = True, bos: str | None = "<s>") -> PreTrained
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=bos, eos_token="</s>", pad_token="<pad>")
 
 
-def make_model(folder: Path, seed: int, context: int = 512, tied: bool = True, heads: tuple[int, int] = (2, 2)) -> Path:
-    """Weights far from zero, so that the most likely token stands out from the next by more than rounding."""
+def make_model(
+    folder: Path,
+    seed: int,
+    context: int = 512,
+    tied: bool = True,
+    heads: tuple[int, int] = (2, 2),
+    template: str | None = None,
+) -> Path:
+    """Weights far from zero, so that the most likely token stands out from the next by more than rounding.
+
+    heads: of queries, and of keys and values; template: the tokenizer's chat template.
+    """
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32 * heads[0],

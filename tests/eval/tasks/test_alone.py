@@ -6,27 +6,40 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from eval.benchmarks import BENCHMARKS, TASKS
 from eval.tasks.prompts import find_format
 
 
-def test_every_task_file_works_alone(family_data, tmp_path):
-    """The other tasks in lm-eval's command line: HumanEval, and the variants, which bring their protocol with them.
+def run_alone(data: Path, folder: Path, tasks: list[str], *more: str) -> dict[str, dict]:
+    """The results of lm-eval's command line with its scripted `dummy` model, which answers all prompts alike and
+    wrongly; run where the repository is not on the path."""
+    command = [sys.executable, "-P", "-m", "lm_eval", "--include_path", str(TASKS), "--model", "dummy"]
+    command += ["--tasks", ",".join(tasks), "--output_path", str(folder / "out"), *more]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"DELLA_DATA_DIR": str(data), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    (file,) = (folder / "out").rglob("results*.json")
+    return json.loads(Path(file).read_text())["results"]
 
-    The `dummy` model answers all prompts alike and wrongly; test splits are made of the dev splits.
-    """
+
+def test_the_task_folder_works_alone_with_a_split_and_a_family_of_prompts(family_data, tmp_path):
+    tasks = [BENCHMARKS[name].task for name in ("gsm8k", "mbpp", "alpaca_eval")]
+    results = run_alone(family_data, tmp_path, tasks, "--metadata", '{"split": "dev", "prompts": "tiny"}')
+    assert results["della_gsm8k"]["numeric,none"] == 0
+    assert results["della_mbpp"]["pass_at_1,none"] == 0
+    assert results["della_alpaca_eval"]["win_rate,none"] == pytest.approx(1 / 3)  # loses for Mia, else draws
+
+
+def test_every_task_file_works_alone(family_data, tmp_path):
+    """HumanEval too, and the variants, which bring their protocol with them; test splits are made of the dev splits."""
     for path in list(family_data.glob("*/dev.*")):
         path.with_stem("test").write_bytes(path.read_bytes())
     tasks = sorted(path.stem for path in TASKS.glob("*.yaml"))
     assert len(tasks) == 8
     assert {benchmark.task for benchmark in BENCHMARKS.values()} <= set(tasks)
-    command = [sys.executable, "-P", "-m", "lm_eval", "--include_path", str(TASKS), "--model", "dummy"]
-    command += ["--tasks", ",".join(tasks), "--output_path", str(tmp_path / "out"), "--log_samples"]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"DELLA_DATA_DIR": str(family_data), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    (file,) = (tmp_path / "out").rglob("results*.json")
-    results = json.loads(Path(file).read_text())["results"]
+    results = run_alone(family_data, tmp_path, tasks, "--log_samples")
     assert results["della_humaneval"]["pass_at_1,none"] == 0
     assert results["della_gsm8k_dare"]["mergelm,none"] == 0
     assert "mergelm,none" not in results["della_gsm8k_fixed"]

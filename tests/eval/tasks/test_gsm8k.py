@@ -1,6 +1,7 @@
 """GSM8K's metrics: the published regexes, the numeric comparison, MergeLM's parser."""
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -96,6 +97,20 @@ def test_decimals_are_compared_by_value_and_not_by_their_zeros(cents, places):
     text = f"{value:,.{places}f}" if places > 1 else f"{value:,.2f}0"
     assert extract_number(f"It costs ${text}.") == value
     assert score([{"answer": f"#### {value}"}], [f"It costs ${text}."])["numeric"] == [1.0]
+
+
+NUMBERS = st.decimals(-(10**9), 10**9, allow_nan=False, allow_infinity=False, places=3)
+
+
+@given(value=NUMBERS, other=NUMBERS, zeros=st.integers(0, 4), commas=st.booleans(), dollar=st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_an_answer_is_right_exactly_if_both_are_the_same_fraction(value, other, zeros, commas, dollar):
+    """Written with or without commas, dollar and further zeros, after another number and a sentence."""
+    digits = f"{abs(value):,}" if commas else f"{abs(value)}"
+    text = f"First {other}; then {'-' if value < 0 else ''}{'$' * dollar}{digits}{'0' * zeros} is what is left."
+    for gold in (value, other):
+        right = score([{"answer": f"so #### {gold:,}"}], [text])["numeric"] == [1.0]
+        assert right is (Fraction(value) == Fraction(gold))
 
 
 @given(output=st.text(max_size=60))
