@@ -5,8 +5,11 @@
 Nothing is read from a disk or written to one, so that this is the time of a merge whose files are in memory.
 """
 
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from della.options import Options
 from della.policy import Policy
 
 MEASURED_SECONDS = 0.1
+SILENT_SECONDS = 1.5
 _ELEMENTS = 2**21  # several blocks for each thread
 _DRAWN = 2**18
 
@@ -57,11 +61,24 @@ def measure_pace(
             pass
         return (time.perf_counter() - started) / (rows * columns)
 
-    run(1)  # compiles, or loads what was compiled
+    with _said_when_long("note: kernels are compiled for this machine the first time, which takes a while"):
+        run(1)  # compiles, or loads what was compiled
     paces, started = [run(rows), run(rows)], time.perf_counter()
     while time.perf_counter() - started < MEASURED_SECONDS:
         paces.append(run(rows))
     return sum(paces) / len(paces)
+
+
+@contextmanager
+def _said_when_long(note: str) -> Iterator[None]:
+    """Says on standard error why nothing else is said, where the block takes longer than SILENT_SECONDS."""
+    timer = threading.Timer(SILENT_SECONDS, print, (note,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _random(name: str, rows: int, columns: int, dtype: str, number: int) -> MemoryCheckpoint:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,16 @@ def metrics_of(benchmark: str, prompts: str) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one model did on one benchmark; every list is in the order of the documents."""
+    """What one model did on one benchmark; every list is in the order of the documents.
+
+    seconds: what it took to "generate" and to "score".
+    """
 
     ids: list[str]
     metrics: dict[str, list[float | None]]
     groups: list[str]
     outputs: list[str]
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
 
     def mean(self, metric: str) -> float:
         """The mean over the prompts that have a score; None (no verdict) is left out."""
@@ -176,14 +181,16 @@ def _run(lm, loaded: _Loaded, score: Callable[[list[dict], list[str]], dict[str,
     if loaded.chat:
         for request in loaded.requests:
             request.arguments = (chat_prompt(lm, request.doc["prompt"]), request.arguments[1])
+    started = time.perf_counter()
     for request, response in zip(loaded.requests, lm.generate_until(loaded.requests), strict=True):
         request.resps = [response]
     loaded.task.apply_filters()
     outputs = [next(iter(request.filtered_resps.values())) for request in loaded.requests]
-    rows = [request.doc for request in loaded.requests]
+    rows, generated = [request.doc for request in loaded.requests], time.perf_counter()
     return Outcome(
         ids=[row["id"] for row in rows],
         metrics=score(loaded.documents, outputs),
         groups=[row["group"] for row in rows],
         outputs=outputs,
+        seconds={"generate": generated - started, "score": time.perf_counter() - generated},
     )

@@ -1,6 +1,6 @@
-"""What is checked of a config's benchmarks before anything is opened."""
+"""A config's benchmarks: what is checked of them before anything is opened, and which of them a run is evaluated on."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from omegaconf import MISSING
@@ -25,3 +25,11 @@ def some_benchmark(benchmarks: Mapping[str, Any], prompts: str | None = None) ->
         known = metrics_of(name, prompts)
         if known and spec.metric not in (*known, MISSING):
             raise InputError(f"benchmarks.{name}.metric={spec.metric}: write one of {', '.join(known)}")
+
+
+def evaluated_on(benchmarks: Mapping[str, Any], merge: Collection[str], on: str) -> list[str]:
+    """Names, sorted, of the benchmarks a run is evaluated on: those of the experts in its merge, or all.
+
+    benchmarks: name -> something with an expert; merge: of the run, empty for the base; on: "merge" | "all".
+    """
+    return sorted(name for name, spec in benchmarks.items() if on == "all" or not merge or spec.expert in merge)

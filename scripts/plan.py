@@ -1,13 +1,18 @@
-"""Say what a merge would do, what it needs and everything that it would fail at, in seconds and without merging.
+"""Say what a merge would do, or what a sweep would cost, and everything that it would fail at, without running it.
 
     python -m scripts.plan experts.base=DIR experts.models.lm=DIR experts.models.math=DIR method=della out=DIR
     python -m scripts.plan --mergekit config.yml
+    python -m scripts.plan sweep=main_table experts=wizard_13b gpu=a100_80gb out=plan.json
+    python -m scripts.plan sweep=main_table experts=tiny compare=true
 
-The arguments are those of scripts.merge; out may be left out. Exit code 0: the merge would go. Exit code 2: it would
-not; every problem is a line `error: ...`, and what to look at first a line `warning: ...`.
+The arguments of a merge are those of scripts.merge; out may be left out. With sweep= they are those of scripts.run and
+what `python -m scripts.plan sweep=NAME --help` lists. Exit code 0: it would go. Exit code 2: it would not; every
+problem is a line `error: ...`, and what to look at first a line `warning: ...`.
 """
 
+import json
 import sys
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,28 +22,59 @@ from omegaconf import DictConfig, OmegaConf
 
 from della.errors import InputError
 from della.experts import VOCAB
+from della.files import write_atomically
 from della.mergekit import read_mergekit
 from della.methods import METHODS
 from della.plan import Plan, make_plan
 from della.policy import Policy
 from della.tiny.recipe import RECIPES
-from scripts.door import door
+from scripts.door import door, leave
 from scripts.mergekit import refuse_beside
-from scripts.schema import PlanConfig
+from scripts.schema import PlanConfig, SweepPlanConfig
+
+
+def main() -> None:
+    """A sweep's plan where a sweep is named, else a merge's."""
+    asked = sys.argv[1:]
+    if any(argument.startswith("sweep=") for argument in asked):
+        if {"-m", "--multirun"} & set(asked):
+            leave(2, "error: -m: a plan runs nothing; leave it out, and write workers=N for a number of workers")
+        sweep()
+    else:
+        merge()
 
 
 @door("plan", typed=False)
-def main(config: DictConfig) -> None:
+def merge(config: DictConfig) -> None:
     given, problems = read(config)
     plan = plan_of(given, problems)
     print(plan.text(), flush=True)
-    for warning in plan.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    for problem in plan.problems:
-        print(f"error: {problem}", file=sys.stderr)
-    if plan.problems:
-        sys.exit(2)
+    told(plan.warnings, plan.problems)
     print("\nno problem found: python -m scripts.merge with the same arguments merges them")
+
+
+@door("plan_sweep")
+def sweep(config: SweepPlanConfig) -> None:
+    from scripts.planning.compare import compare, text
+    from scripts.planning.page import page
+    from scripts.planning.sweep import plan_sweep
+
+    facts = compare(config) if config.compare else plan_sweep(config)
+    print(text(facts) if config.compare else page(facts), flush=True)
+    if config.out is not None:
+        write_atomically(Path(config.out), (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
+    told(facts.get("warnings", ()), facts.get("problems", ()))
+
+
+def told(warnings: Iterable[str], problems: Iterable[str]) -> None:
+    """Says warnings and problems, and ends with exit code 2 where there are any of these."""
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    problems = list(problems)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if problems:
+        sys.exit(2)
 
 
 def read(config: DictConfig) -> tuple[Any, list[str]]:

@@ -20,6 +20,8 @@ from scripts.benchmarks import some_benchmark
 from scripts.comparing.settings import CompareConfig
 from scripts.fields import Paths, at_least, one_of, option
 from scripts.judges import Judge
+from scripts.planning.gpus import GPUS, find_gpu
+from scripts.planning.settings import Assume
 from scripts.prompts_settings import PromptsConfig
 from scripts.scoring_settings import ScoreOptions
 from scripts.timing.engine_settings import EngineBenchConfig
@@ -193,9 +195,27 @@ class MergeConfig:
 
 @dataclass
 class PlanConfig(MergeConfig):
-    """Say what a merge would do, need and fail at, without merging (`python -m scripts.plan`)."""
+    """Say what a merge would do, need and fail at (`python -m scripts.plan`). Of a sweep's plan: sweep=NAME --help."""
 
     out: str | None = option(None, "folder to write; null: its disk is not checked")  # type: ignore[assignment]
+
+
+@dataclass
+class SweepPlanConfig(RunConfig):
+    """Say what a sweep would cost: runs, tokens, time, disk, judges (`python -m scripts.plan sweep=NAME`)."""
+
+    gpu: str | None = option(None, f"of each worker: {' | '.join(GPUS)} | other; null: as in the records at hand")
+    assume: Assume = field(default_factory=Assume)
+    compare: bool = option(False, "predict a sweep that has run from a few of its runs, beside what it took")
+    calibrate: int = option(10, "with compare: how many of its runs to predict from, beside each worker's first")
+    calibrate_on: str | None = option(None, "with compare: predict from the records of this other sweep instead")
+    out: str | None = option(None, "JSON file for all of it; null: print alone")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("calibrate", self.calibrate, 2)
+        if self.gpu is not None:
+            find_gpu(self.gpu)
 
 
 @dataclass
@@ -244,6 +264,7 @@ ROOTS = {
     "report": ReportConfig,
     "merge": MergeConfig,
     "plan": PlanConfig,
+    "plan_sweep": SweepPlanConfig,
     "evaluate": EvaluateConfig,
     "score": ScoreConfig,
     "experts": ExpertsConfig,

@@ -4,6 +4,7 @@
 """
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,14 @@ from della.checkpoint import MemoryCheckpoint, file_sha256
 from della.lora import Adapter
 from della.merge import MERGE_VERSION, merge_tensors
 from della.methods import METHODS, make_method
-from della.provenance import provenance
+from della.provenance import Parts, process_age, provenance
 from della.record import identity, make_record, score_block
 from eval.benchmarks import BENCHMARKS, Outcome, evaluate
 from eval.engines import open_engine
 from eval.scoring import isolation_of
 from eval.tasks.data import data_sha256
 from eval.tasks.prompts import prompt_family
-from scripts.benchmarks import some_benchmark
+from scripts.benchmarks import evaluated_on, some_benchmark
 from scripts.door import cores
 from scripts.family import Family, open_family
 from scripts.judges import open_judge
@@ -45,6 +46,7 @@ class Session:
         self.models: dict[tuple[int, str | None], MemoryCheckpoint | Adapter] = {}
         self.engine: Engine | None = None
         self.engine_family: int | None = None
+        self.ended: float | None = None  # when its last run did
 
     def family(self, seed: int) -> Family:
         if seed not in self.families:
@@ -76,11 +78,7 @@ class Session:
 
     def benchmarks(self, point: Point) -> list[str]:
         """Names of the benchmarks a point is evaluated on: those of its experts, or all."""
-        specs = self.config.benchmarks
-        chosen = [
-            name for name, spec in specs.items() if point.on == "all" or not point.merge or spec.expert in point.merge
-        ]
-        return sorted(chosen)
+        return evaluated_on(self.config.benchmarks, point.merge, point.on)
 
     def describe(self, point: Point) -> dict[str, Any]:
         """Config, inputs and versions of a point: what its identity is made of."""
@@ -135,11 +133,17 @@ class Session:
     def run(self, point: Point, facts: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Executes a point: its record and its samples (one per prompt). Errors pass through."""
         started = time.time()
+        parts = Parts({"boot": process_age()} if self.ended is None else {"before": started - self.ended})
         self.judge.ready()
         described = self.describe(point)
-        with weights_for(point, self.family(point.family_seed), self.config, self.merged) as (weights, realised):
-            engine = self.engine_for(point.family_seed)
-            checksum = engine.swap(weights)
+        with ExitStack() as held:
+            with parts.timed("merge"):
+                made = weights_for(point, self.family(point.family_seed), self.config, self.merged)
+                weights, realised = held.enter_context(made)
+            with parts.timed("engine"):  # no time unless it is not open yet
+                engine = self.engine_for(point.family_seed)
+            with parts.timed("swap"):
+                checksum = engine.swap(weights)
         family, experts = self.family(point.family_seed), self.config.experts
         outcomes = evaluate(
             engine.lm,
@@ -157,7 +161,11 @@ class Session:
             name: score_block(self.config.benchmarks[name].metric, outcome.ids, outcome.groups, outcome.metrics)
             for name, outcome in outcomes.items()
         }
-        facts = provenance(started, isolation=isolation_of(outcomes), **self.accounted(facts))
+        for name, outcome in outcomes.items():
+            parts.add(name, outcome.seconds)
+        facts = {"workers": self.config.workers, "gpu": gpu_name(), **self.accounted(facts)}
+        facts = provenance(started, isolation=isolation_of(outcomes), parts=parts.seconds, **facts)
+        self.ended = time.time()
         record = make_record(
             **described, merge={"drop_rate": realised, "checksum": checksum}, scores=scores, provenance=facts
         )
@@ -174,6 +182,13 @@ class Session:
         """The facts of a point, with what its judges were asked and cost."""
         accounts = self.judge.take_accounts()
         return {**facts, "judges": accounts} if accounts else facts
+
+
+def gpu_name() -> str | None:
+    """What the driver calls this process's first GPU; None without one."""
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
 
 
 def samples(outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from della.tiny import arithmetic, instructions, programs
 from della.tiny.models import encode, load_model, make_model, save_model, train_base, train_expert
 from della.tiny.pretraining import write_documents
-from della.tiny.recipe import EXPERTS, Recipe
+from della.tiny.recipe import EXPERTS, Recipe, family_folder
 from della.tiny.references import answer_all
 from della.tiny.tokenizer import save_tokenizer, train_tokenizer
 from della.tiny.words import Problem
@@ -48,11 +48,6 @@ class Family:
     base: Path
     models: dict[str, Path]
     data: Path
-
-
-def family_folder(root: Path, seed: int, recipe: Recipe) -> Path:
-    """Where the family of this recipe and seed lies, built or not."""
-    return root / f"tiny-{recipe.hash()[:12]}-seed{seed}"
 
 
 def is_whole(folder: Path) -> bool:

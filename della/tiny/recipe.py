@@ -6,6 +6,7 @@ Three sizes: `full` for results, `minute` for tests that need trained experts, `
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from della.errors import InputError
 
@@ -60,6 +61,11 @@ class Recipe:
         """SHA-256, 64 hex digits, of the recipe and the version of the code that follows it."""
         text = json.dumps({"code": CODE_VERSION, **asdict(self)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def family_folder(root: Path, seed: int, recipe: Recipe) -> Path:
+    """Where the family of this recipe and seed lies, built or not."""
+    return root / f"tiny-{recipe.hash()[:12]}-seed{seed}"
 
 
 RECIPES = {

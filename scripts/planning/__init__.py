@@ -1,0 +1,1 @@
+"""What a sweep will cost (`python -m scripts.plan sweep=NAME`): runs, tokens, time, disk, judges."""

@@ -1,0 +1,38 @@
+"""Wall-clock time of a sweep's runs on a number of workers: each takes the next run when it is free, stage by stage."""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Clock:
+    """wall: seconds until the last run is done; busy: seconds of all workers together, starts included; starts: how
+    often an engine is opened; idle: what workers wait for each other at the ends of stages."""
+
+    wall: float
+    busy: float
+    starts: int
+    idle: float
+
+
+def schedule(stages: Sequence[Sequence[tuple[int, float]]], workers: int, start: float, switch: float) -> Clock:
+    """What `workers` take for runs given as (family, seconds), in this order.
+
+    start: seconds before a worker's first run; switch: before its first run of a further family. A stage begins when
+    the one before is done. A worker without a run is never started.
+    """
+    free = [(0.0, number) for number in range(workers)]
+    family: dict[int, int] = {}
+    busy, starts, begin = 0.0, 0, 0.0
+    for runs in stages:
+        heapq.heapify(free)
+        for of, seconds in runs:
+            at, worker = heapq.heappop(free)
+            opening = 0.0 if family.get(worker) == of else (switch if worker in family else start)
+            starts += family.get(worker) != of
+            family[worker] = of
+            busy += opening + seconds
+            heapq.heappush(free, (max(at, begin) + opening + seconds, worker))
+        begin = max((at for at, _ in free), default=0.0)
+    return Clock(begin, busy, starts, begin * len(family) - busy)

@@ -1,0 +1,86 @@
+"""The runs of a sweep: how many, of which stage, on how many prompts. What a choice will pick is counted, not known."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from della.methods import METHODS
+from scripts.benchmarks import evaluated_on
+from scripts.points import Point, combinations, expand, first_stage, unique
+from scripts.schema import RunConfig
+
+Sizes = Mapping[tuple[str, str], int]  # (benchmark, split) -> documents
+
+
+@dataclass(frozen=True)
+class Run:
+    """A point and how many prompts of each benchmark it is evaluated on. stage: "choosing" | "final"."""
+
+    point: Point
+    stage: str
+    prompts: Mapping[str, int]
+
+    @property
+    def merges(self) -> bool:
+        """Whether the point is a merge, and not a model as it is."""
+        return self.point.method in METHODS
+
+
+def planned(config: RunConfig, sizes: Sizes) -> tuple[list[Run], list[Run]]:
+    """The runs before the choice and, at most, after it, each in the order in which workers take them.
+
+    After the choice: one point for each family, merge and block that chooses, with every mask seed. Fewer where a
+    chosen point was run already. sizes: documents of each split; one that is not there counts as its limit.
+    """
+    sweep = config.sweep
+    limit = sweep.dev_limit if config.select == "dev" else sweep.test_limit
+    blocks = [grid for grid in sweep.grids.values() if grid.choose]
+    searched = {
+        point.key for grid in blocks for point in expand(config, grid, config.select, limit, [sweep.choose_seed])
+    }
+    first = first_stage(config)
+    known = {point.key for point in first}
+    second = [point for point in chosen(config) if point.key not in known]
+    return (
+        [_run(config, point, "choosing" if point.key in searched else "final", sizes) for point in first],
+        [_run(config, point, "final", sizes) for point in second],
+    )
+
+
+def chosen(config: RunConfig) -> list[Point]:
+    """As many points as can be chosen: of each block's combinations one, a random one where there is one."""
+    points: list[Point] = []
+    for grid in config.sweep.grids.values():
+        if grid.choose:
+            options = combinations(grid)
+            stand_in = next((found for found in options if found.is_random), options[0])
+            for point in expand(config, grid, "test", config.sweep.test_limit, config.sweep.seeds):
+                if point.options == stand_in:
+                    points.append(point)
+    return unique(points)
+
+
+def _run(config: RunConfig, point: Point, stage: str, sizes: Sizes) -> Run:
+    prompts = {}
+    for name in evaluated_on(config.benchmarks, point.merge, point.on):
+        there = sizes.get((name, point.split))
+        bounds = [bound for bound in (point.limit, there) if bound is not None]
+        prompts[name] = min(bounds, default=0)
+    return Run(point, stage, prompts)
+
+
+def totals(runs: Iterable[Run]) -> dict[str, int]:
+    """Runs, merges, evaluations (a run on a benchmark) and prompts."""
+    runs = list(runs)
+    return {
+        "runs": len(runs),
+        "merges": sum(run.merges for run in runs),
+        "evaluations": sum(len(run.prompts) for run in runs),
+        "prompts": sum(sum(run.prompts.values()) for run in runs),
+    }
+
+
+def splits(config: RunConfig) -> list[tuple[str, str]]:
+    """Every (benchmark, split) that the sweep reads, sorted."""
+    points = [*first_stage(config), *chosen(config)]
+    pairs = {(p.split, p.merge, p.on) for p in points}
+    return sorted({(name, split) for split, merge, on in pairs for name in evaluated_on(config.benchmarks, merge, on)})
