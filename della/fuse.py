@@ -47,6 +47,33 @@ def fuse(
     return total / divisors.masked_fill_(divisors == 0, 1)
 
 
+def adapt(deltas: Sequence[Tensor], elected: Sequence[Tensor]) -> list[Tensor]:
+    """lambda_t delta^_t with lambda_t = |{k : delta^_k^t != 0}| / |{k : t in C_k}| of each row: adaptive lambda.
+
+    The inverse of the part of an expert's kept deltas that is elected, which makes up for those that election takes
+    away; it stands in the place of the one constant lambda (arXiv 2406.11617, Figure 5). The definition is the released
+    code's `ada_row` as it was meant; see results/deviations.md.
+
+    Args:
+        deltas: the pruned deltas of all experts, each already multiplied by its weight; float32, same shape. A row is
+            the last dimension, a 1-D tensor is one row.
+        elected: one mask (1 or 0) per expert from `elect`.
+
+    Returns:
+        float32, same shape. lambda_t is rounded once, to float32, and is 1 in a row where nothing is elected.
+    """
+    return [_adapted(delta, mask) for delta, mask in zip(deltas, elected, strict=True)]
+
+
+def _adapted(delta: Tensor, mask: Tensor) -> Tensor:
+    if delta.numel() == 0:
+        return delta
+    rows, chosen = (part.reshape(-1, delta.shape[-1] if delta.ndim else 1) for part in (delta, mask))
+    kept, elected = rows.count_nonzero(-1), chosen.count_nonzero(-1)
+    inverse = (kept.to(torch.float64) / elected.clamp(min=1)).masked_fill(elected == 0, 1).to(torch.float32)
+    return (rows * inverse.unsqueeze(-1)).view(delta.shape)
+
+
 def stock_factor(deltas: Sequence[Tensor]) -> float:
     """t = N cos / (1 + (N - 1) cos) with the mean cosine between two experts' deltas   (arXiv 2403.19522, eq. 4).
 

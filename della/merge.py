@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from della.activations import Activations, check_activations
 from della.checkpoint import Model
 from della.engine.job import BLOCK_ELEMENTS, Merge
 from della.engine.run import Done, merge
@@ -61,6 +62,7 @@ def merge_tensors(
     device: str = "cpu",
     threads: int | None = None,
     block_elements: int = BLOCK_ELEMENTS,
+    activations: Mapping[str, Activations] | None = None,
 ) -> Iterator[Merged]:
     """Merge experts into a base.
 
@@ -75,6 +77,7 @@ def merge_tensors(
         device: "cpu" (della/engine, in blocks) or "cuda" (della/reference.py, whole tensors): the bytes are the same.
         threads: of the CPU engine; None: one per core.
         block_elements: about how many elements the CPU engine takes at once.
+        activations: expert -> its input activations, for rank_by=wanda (della/activations.py).
 
     Returns:
         The merged tensors in the order of their names. All checks that need no tensor are done when this returns.
@@ -83,7 +86,7 @@ def merge_tensors(
         InputError: the experts do not fit the base, an argument is wrong, or (while iterating) a tensor holds NaN or
             Inf.
     """
-    job = make_job(base, experts, [Policy.of(method)], seed, dtype, vocab)
+    job = make_job(base, experts, [Policy.of(method)], seed, dtype, vocab, activations)
     job = dataclasses.replace(job, elements=block_elements, device=device)
     return _in_memory(job, threads, lambda done: _merged(job, 0, done))
 
@@ -97,6 +100,7 @@ def merge_points(
     vocab: str = "error",
     *,
     threads: int | None = None,
+    activations: Mapping[str, Activations] | None = None,
 ) -> Iterator[list[Merged]]:
     """Merge the same experts at several points of a sweep in one pass over the inputs.
 
@@ -116,7 +120,7 @@ def merge_points(
     kinds = {(p.method.name, getattr(p.method, "rank_by", ""), getattr(p.method, "rank_over", "")) for p in policies}
     if len(kinds) != 1:
         raise InputError("the points of one pass must have one method, rank_by and rank_over; merge them in several")
-    job = make_job(base, experts, policies, seed, dtype, vocab)
+    job = make_job(base, experts, policies, seed, dtype, vocab, activations)
     return _in_memory(job, threads, lambda done: [_merged(job, point, done) for point in range(len(policies))])
 
 
@@ -127,6 +131,7 @@ def make_job(
     seed: int | None,
     dtype: str | None,
     vocab: str,
+    activations: Mapping[str, Activations] | None = None,
 ) -> Merge:
     """What is merged, checked."""
     if dtype is not None and dtype not in OUTPUTS:
@@ -138,7 +143,10 @@ def make_job(
         if policy.is_random(family.merged, experts) and (isinstance(seed, bool) or not isinstance(seed, int)):
             name = policy.method.name
             raise InputError(f"method {name} drops at random and seed is {seed!r}; write seed=1 or another integer")
-    return Merge(base, experts, policies, seed, family, dtype)
+    needing = {expert for policy in policies for expert in policy.by_activations(family.merged, experts)}
+    check_activations(activations or {}, base.headers, sorted(needing))
+    used = {expert: held for expert, held in (activations or {}).items() if expert in needing}
+    return Merge(base, experts, policies, seed, family, dtype, activations=used)
 
 
 def names_of(job: Merge) -> list[str]:

@@ -29,12 +29,14 @@ class Site:
     """Where a delta comes from: all that its pruning depends on beside its values and the options.
 
     cut: what the method's `survey` of the whole expert found for this tensor.
+    norms: float32 [columns], of the expert's input activations; None where the tensor has none.
     """
 
     seed: int | None
     expert: str
     tensor: str
     cut: "Cut | None" = None
+    norms: "Tensor | None" = None
 
     def words(self, delta: "Tensor", purpose: str = "") -> "Tensor":
         """One random word per parameter; a purpose other than the mask has a stream of its own.
@@ -82,6 +84,17 @@ def _magprune(delta: "Tensor", options: o.Della, site: Site) -> "Pruned":
 
     if not options.is_random:
         return keep_all(delta)
+    if options.rank_by == "proportional":
+        from della.rankings import proportional
+
+        return proportional(
+            delta,
+            site.words(delta),
+            options.drop_rate,
+            options.epsilon,
+            rescale=options.rescale,
+            rank_over=options.rank_over,
+        )
     return magprune(
         delta,
         site.words(delta),
@@ -90,15 +103,29 @@ def _magprune(delta: "Tensor", options: o.Della, site: Site) -> "Pruned":
         rescale=options.rescale,
         rank_over=options.rank_over,
         rank_words=site.words(delta, "rank") if options.rank_by == "random" else None,
+        scores=scores_of(delta, options, site.norms),
     )
+
+
+def scores_of(delta: "Tensor", options: o.Options, norms: "Tensor | None") -> "Tensor":
+    """What a delta is ranked or cut by: its magnitude, or WANDA's score where its tensor has input activations."""
+    if not options.by_scores or norms is None:
+        return delta
+    from della.rankings import wanda_scores
+
+    return wanda_scores(delta, norms)
 
 
 def _top_k(delta: "Tensor", options: o.Ties, site: Site) -> "Pruned":
     from della.prune import find_cut, keep_all, top_k
+    from della.rankings import top_k_rows
 
     if options.drop_rate == 0:
         return keep_all(delta)
-    return top_k(delta, site.cut or find_cut(lambda: [delta], options.drop_rate))
+    scores = scores_of(delta, options, site.norms)
+    if options.trim_over == "row":
+        return top_k_rows(delta, options.drop_rate, scores)
+    return top_k(delta, site.cut or find_cut(lambda: [scores], options.drop_rate), scores)
 
 
 def _breadcrumbs(delta: "Tensor", options: o.Breadcrumbs, site: Site) -> "Pruned":
@@ -120,7 +147,7 @@ def _no_survey(deltas: "Callable[[], Iterable[Tensor]]", options: o.Options) -> 
 def _survey_trim(deltas: "Callable[[], Iterable[Tensor]]", options: o.Ties) -> "Iterator[Cut | None]":
     from della.prune import find_cut, share_cut
 
-    if options.trim_over == "tensor":
+    if options.trim_over != "global":
         return itertools.repeat(None)
     return share_cut(deltas(), find_cut(deltas, options.drop_rate))
 
@@ -133,7 +160,8 @@ class Method:
     prune: one delta of one expert -> what is kept of it.
     summary: one line for a reader who chooses.
     paper: where it was published.
-    survey: looks at all deltas of an expert, in name order, before the first is pruned -> one `Cut` per tensor.
+    survey: looks at what all deltas of an expert are ranked by (`scores_of`), in name order, before the first is pruned
+        -> one `Cut` per tensor.
     factor: of all pruned deltas of a tensor -> what its fused delta is multiplied by, beside lambda.
     kernel: the pruning of della.kernels.block that does the same on the CPU; without one, `prune` runs there too.
     absolute: what is merged are the experts' weights themselves, not their differences from the base.
@@ -201,5 +229,15 @@ def make_method(name: str, **options: Any) -> o.Options:
 
 
 def describe(method: o.Options) -> dict[str, Any]:
-    """The method as a record and a merge.json write it: its name and every option."""
-    return {"name": method.name, **dataclasses.asdict(method)}  # type: ignore[call-overload]
+    """The method as a record and a merge.json write it: its name and every option.
+
+    Options that came later are left out at their defaults (`undescribed` puts them back).
+    """
+    later = o.later_options(type(method))
+    given = dataclasses.asdict(method)  # type: ignore[call-overload]
+    return {"name": method.name, **{k: v for k, v in given.items() if k not in later or v != later[k]}}
+
+
+def undescribed(method: str) -> dict[str, Any]:
+    """The options, with their defaults, that a description of this method may leave out; none of an unknown method."""
+    return o.later_options(METHODS[method].options) if method in METHODS else {}

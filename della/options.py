@@ -1,7 +1,9 @@
 """The options of each method: strict dataclasses that Hydra can compose, checked before any weight is read.
 
 An unknown option is impossible, a wrong one is an `InputError` that says what to write. What a method fixes is a plain
-class attribute here, so `options.elect`, `options.fuse` and `options.lambda_` can be read of every method.
+class attribute here, so `options.elect`, `options.fuse`, `options.lambda_` and `options.lambda_by` can be read of every
+method. Options made by `_later` came after records were written: `della.methods.describe` names them only where they
+are not at their defaults, so that what was merged before is still the same run.
 """
 
 import dataclasses
@@ -13,22 +15,26 @@ from typing import Any
 from della.errors import InputError
 
 RESCALE = ("per_parameter", "l1", "none")
-RANK_BY = ("magnitude", "random")
+RANK_BY = ("magnitude", "random", "wanda", "proportional")
+TRIM_BY = ("magnitude", "wanda")
 RANK_OVER = ("row", "tensor")
-TRIM_OVER = ("tensor", "global")
+TRIM_OVER = ("tensor", "global", "row")
 FUSE = ("mean", "sum")
+LAMBDA_BY = ("constant", "adaptive")
 
 
 class Options:
     """What is common to the options of all methods.
 
     name: of the method. elect: whether the sign elects. fuse: "mean" or "sum". lambda_: factor of the fused delta.
+    lambda_by: "constant", or "adaptive" for `della.fuse.adapt` in its place.
     """
 
     name: str
     elect: bool
     fuse: str
     lambda_: float = 1.0
+    lambda_by: str = "constant"
 
     def __post_init__(self) -> None:
         """Check every option alone; numbers become floats.
@@ -38,11 +44,23 @@ class Options:
         """
         for option in dataclasses.fields(self):  # type: ignore[arg-type]
             setattr(self, option.name, _checked(self.name, option, getattr(self, option.name)))
+        if self.lambda_by == "adaptive":
+            _check_adaptive(self)
 
     @property
     def is_random(self) -> bool:
         """Whether the merge depends on a mask seed."""
         return False
+
+    @property
+    def by_scores(self) -> bool:
+        """Whether deltas are compared by WANDA's scores."""
+        return getattr(self, "rank_by", "") == "wanda"
+
+    @property
+    def by_activations(self) -> bool:
+        """Whether the merge depends on the experts' input activations: they are compared by scores, to be dropped."""
+        return self.by_scores and getattr(self, "drop_rate", 0.0) > 0
 
 
 class RandomDrop(Options):
@@ -75,6 +93,18 @@ def _checked(method: str, option: dataclasses.Field, value: Any) -> Any:
     return value
 
 
+def _check_adaptive(options: Options) -> None:
+    """Raises InputError where adaptive lambda would leave another option without effect, or has nothing to go by."""
+    where = f"method {options.name}: lambda_by=adaptive"
+    if not options.elect:
+        raise InputError(f"{where} counts what is elected, and elect is false; write elect=true, or lambda_by=constant")
+    if options.lambda_ != 1:
+        raise InputError(
+            f"{where} takes lambda's place, and lambda_ is {options.lambda_:g}; "
+            "leave lambda_ at 1, or write lambda_by=constant"
+        )
+
+
 def is_single(value: float) -> bool:
     """Whether a number is finite, in float32 too, which merges are computed in."""
     return math.isfinite(value) and abs(value) < 2.0**128 - 2.0**103
@@ -103,6 +133,28 @@ def _fuse() -> Any:
 
 def _lambda() -> Any:
     return field(default=1.0, metadata={"help": "factor of the fused delta, any finite number"})
+
+
+_LATER = "later"
+
+
+def _later(default: str, choices: tuple[str, ...], what: str) -> Any:
+    option = _choice(default, choices, what)
+    return field(default=default, metadata={**option.metadata, _LATER: True})
+
+
+def _lambda_by() -> Any:
+    what = "lambda_, or of each expert and row the kept deltas over the elected ones"
+    return _later("constant", LAMBDA_BY, what)
+
+
+def later_options(options: "type[Options]") -> dict[str, Any]:
+    """The options of a method that descriptions leave out at their defaults, with these."""
+    return {
+        option.name: option.default
+        for option in dataclasses.fields(options)  # type: ignore[arg-type]
+        if option.metadata.get(_LATER)
+    }
 
 
 @dataclass
@@ -163,6 +215,7 @@ class TaElect(Options):
     elect: bool = _elect()
     fuse: str = _fuse()
     lambda_: float = _lambda()
+    lambda_by: str = _lambda_by()
 
 
 @dataclass
@@ -173,6 +226,7 @@ class DareElect(RandomDrop):
     elect: bool = _elect()
     fuse: str = _fuse()
     lambda_: float = _lambda()
+    lambda_by: str = _lambda_by()
 
 
 @dataclass
@@ -190,11 +244,13 @@ class Ties(Options):
     name = "ties"
     drop_rate: float = _drop_rate(0.8, "part of the deltas that is dropped, the smallest")  # k = 20 in arXiv 2306.01708
     trim_over: str = _choice(
-        "tensor", TRIM_OVER, "kept are the largest deltas of each tensor, or of all (also unpruned)"
+        "tensor", TRIM_OVER, "kept are the largest deltas of each tensor, of all (also unpruned), or of each row"
     )
+    rank_by: str = _later("magnitude", TRIM_BY, "what a delta is compared by; wanda: |delta| times its input's norm")
     elect: bool = _elect()
     fuse: str = _fuse()
     lambda_: float = _lambda()
+    lambda_by: str = _lambda_by()
 
 
 @dataclass
@@ -205,11 +261,17 @@ class Della(RandomDrop):
         default=0.14, metadata={"help": "full width of the window of drop probabilities around drop_rate, >= 0"}
     )
     rescale: str = _rescale()
-    rank_by: str = _choice("magnitude", RANK_BY, "what a delta is ranked by; rank 0 is dropped least")
+    rank_by: str = _choice(
+        "magnitude",
+        RANK_BY,
+        "what a delta is ranked by, rank 0 is dropped least; wanda: |delta| times its input's norm; "
+        "proportional: no rank, the magnitude itself",
+    )
     rank_over: str = _choice("row", RANK_OVER, "ranks within each row (last dimension) or over the whole tensor")
     elect: bool = _elect()
     fuse: str = _fuse()
     lambda_: float = _lambda()
+    lambda_by: str = _lambda_by()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,6 +12,7 @@ import numpy as np
 
 from della.errors import InputError
 from della.files import canonical
+from della.methods import undescribed
 
 BENCHMARKS = ("alpaca_eval", "gsm8k", "mbpp")
 BENCHMARK_LABELS = {
@@ -46,6 +47,7 @@ class Run:
     """One successful run.
 
     scores: benchmark -> float64[n], the main metric of each prompt in [0, 1]; nan where the judge gave no verdict.
+    options: as the record has them, sorted.
     groups: benchmark -> str[n], the group of each prompt ("seen", "held_out").
     prompts_of: benchmark -> a name of its set of prompts; equal names mean the same prompts in the same order.
     """
@@ -72,7 +74,12 @@ class Run:
 
     def option(self, name: str, default: object = None) -> object:
         """The value of a method's option, or `default` where the method has none of that name."""
-        return dict(self.options).get(name, default)
+        return self.every_option.get(name, default)
+
+    @property
+    def every_option(self) -> dict[str, object]:
+        """The options with those that a record leaves out at their defaults."""
+        return {**undescribed(self.method), **dict(self.options)}
 
     def only(self, group: str) -> "Run":
         """The same run on the prompts of one group alone."""

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from della.activations import Activations
 from della.card import write_card
 from della.checkpoint import Checkpoint, Header
 from della.engine.job import Merge
@@ -50,16 +51,17 @@ def merge_to_folder(
     device: str = "cpu",
     progress: Callable[[int], object] = lambda parameters: None,
     told: Callable[[str], object] = lambda line: None,
+    activations: Mapping[str, Activations] | None = None,
 ) -> dict[str, Any]:
     """Merge into a folder.
 
     Args:
-        base, experts, method, seed, dtype, vocab, threads, device: see `della.merge.merge_tensors`.
+        base, experts, method, seed, dtype, vocab, threads, device, activations: see `della.merge.merge_tensors`.
         out: the folder to make; absent or empty.
         tokenizer: where tokenizer and chat template come from: "base" or an expert's name.
         config: the resolved configuration as the user sees it, kept in merge.json.
         max_shard_bytes: weights larger than this are split; what a killed merge loses is at most one shard.
-        progress: called with a number of parameters whenever so many more are done; told: with a line for the user.
+        progress: called with a number of parameters that are done; told: with a line for the user.
 
     Returns:
         What merge.json holds.
@@ -68,9 +70,8 @@ def merge_to_folder(
         InputError: as `merge_tensors`, or `out` cannot be used. Nothing is left behind then.
     """
     refuse_occupied(out)
-    job = make_job(base, experts, [policy := Policy.of(method)], seed, dtype, vocab)
-    if problems := find_tokenizer_problems(tokenizer, base, experts, vocab):
-        raise InputError("; ".join(problems))
+    job = make_job(base, experts, [policy := Policy.of(method)], seed, dtype, vocab, activations)
+    _refuse_tokenizer(tokenizer, base, experts, vocab)
     shards = plan_shards({name: _header(job, name) for name in names_of(job)}, max_shard_bytes)
     before = stamps(base, experts)
     with staged(out, merge_key(job, policy, before, shards), shards) as staging:
@@ -83,6 +84,12 @@ def merge_to_folder(
         write_json(staging.place("merge.json"), facts)
         write_card(staging.place("README.md"), facts)
     return facts
+
+
+def _refuse_tokenizer(tokenizer: str, base: Checkpoint, experts: Experts, vocab: str) -> None:
+    """Raises InputError for a tokenizer that the merge cannot have."""
+    if problems := find_tokenizer_problems(tokenizer, base, experts, vocab):
+        raise InputError("; ".join(problems))
 
 
 def _header(job: Merge, name: str) -> Header:
@@ -172,6 +179,7 @@ def _facts(
     """What went into a merge."""
     method = describe(policy.method)
     more = {name: value for name, value in asdict(policy).items() if name in ("weights", "include", "exclude")}
+    measured = {name: {"sha256": held.sha256, **held.facts} for name, held in sorted(job.activations.items())}
     return {
         "config": dict(config),
         "method": {**method, **{name: value for name, value in more.items() if value}},
@@ -183,6 +191,7 @@ def _facts(
             "experts": {
                 name: {"path": expert.label, "sha256": expert.sha256()} for name, expert in sorted(experts.items())
             },
+            **({"activations": measured} if measured else {}),
         },
         "versions": {"merge": MERGE_VERSION, **{name: version(name) for name in ("numba", "numpy", "torch")}},
     }

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from della.activations import Activations
 from della.checkpoint import Header, MemoryCheckpoint, Model
 from della.experts import Family
 from della.options import Options
@@ -51,11 +52,14 @@ def measure_pace(
     shape = headers[name].shape
     columns = min(shape[-1] if shape else 1, _ELEMENTS) or 1
     rows = max(1, _ELEMENTS // columns)
+    activations = {}
+    if len(shape) > 1 and Policy.of(method).method.by_scores:
+        activations = dict.fromkeys(experts, Activations({name: np.ones(columns, np.float32)}))
 
     def run(rows: int) -> float:
         drawn = [_random(name, rows, columns, headers[name].dtype, number) for number in range(len(experts) + 1)]
         models: dict[str, Model] = dict(zip(experts, drawn[1:], strict=True))
-        job = Merge(drawn[0], models, [Policy.of(method)], 1, Family((name,), ()), dtype)
+        job = Merge(drawn[0], models, [Policy.of(method)], 1, Family((name,), ()), dtype, activations=activations)
         started = time.perf_counter()
         for _ in merge(job, [name], MemorySink(), threads):
             pass

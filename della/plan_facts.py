@@ -35,7 +35,9 @@ def memory_bound(base: Model, family: Family, policy: Policy | None, experts: Ma
     in_work = min(sum(sizes), AHEAD * max(sizes))
     if needs_torch([policy], max(family.merged, key=lambda name: base.headers[name].numel), experts):
         return streamed + TORCH_BYTES + in_work * (16 + 12 * len(experts))
-    over_tensor = getattr(policy.method, "rank_over", "row") == "tensor" and policy.method.is_random
+    method = policy.method
+    ranked = method.is_random and getattr(method, "rank_by", "") != "proportional"
+    over_tensor = ranked and getattr(method, "rank_over", "row") == "tensor"
     return streamed + (max(sizes) * 2 * (len(experts) + 2) if over_tensor else 0)
 
 

@@ -81,6 +81,11 @@ class Policy:
         experts = list(experts)
         return any(self.options(tensor, expert).is_random for tensor in tensors for expert in experts)
 
+    def by_activations(self, tensors: Iterable[str], experts: Iterable[str]) -> list[str]:
+        """The experts whose input activations a merge of these tensors depends on."""
+        tensors = list(tensors)
+        return [expert for expert in experts if any(self.options(name, expert).by_activations for name in tensors)]
+
 
 def unpruned(options: Options) -> Options:
     """The same options with nothing dropped."""

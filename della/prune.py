@@ -6,6 +6,8 @@
     magprune    with a probability that falls with the rank of the magnitude: DELLA (arXiv 2406.11617, section 2.2)
     breadcrumbs neither the smallest nor the outliers: Model Breadcrumbs (arXiv 2312.06795, section 3)
 
+What else the DELLA paper's ablations rank by is in della/rankings.py.
+
 Every function takes a float32 delta and returns a `Pruned`. Random words come from `della.random`, one per parameter.
 """
 
@@ -48,12 +50,12 @@ def bernoulli(delta: Tensor, words: Tensor, drop_rate: float, rescale: str = "pe
         delta: float32, any shape.
         words: int64 random words in [0, 2**32), one per parameter in row-major order.
         drop_rate: p in [0, 1).
-        rescale: "per_parameter", "l1" or "none", see `_drop`.
+        rescale: "per_parameter", "l1" or "none", see `drop`.
     """
     if drop_rate == 0:
         return keep_all(delta)
     keep = 1 - torch.tensor(drop_rate, dtype=torch.float64, device=delta.device)
-    return _drop(delta, words.view(delta.shape) < keep_threshold(keep), keep.to(torch.float32), rescale)
+    return drop(delta, words.view(delta.shape) < keep_threshold(keep), keep.to(torch.float32), rescale)
 
 
 def magprune(
@@ -65,6 +67,7 @@ def magprune(
     rescale: str = "per_parameter",
     rank_over: str = "row",
     rank_words: Tensor | None = None,
+    scores: Tensor | None = None,
 ) -> Pruned:
     """m_i ~ Bernoulli(p_i); delta^_i = (1 - m_i) delta_i / (1 - p_i), with p_i of `drop_probabilities`   (MAGPRUNE).
 
@@ -73,20 +76,21 @@ def magprune(
         words: int64 random words in [0, 2**32), one per parameter in row-major order.
         drop_rate: p, the mean drop probability; p - epsilon/2 >= 0 and p + epsilon/2 < 1.
         epsilon: full width of the window of drop probabilities.
-        rescale: "per_parameter", "l1" or "none", see `_drop`.
+        rescale: "per_parameter", "l1" or "none", see `drop`.
         rank_over: "row" (the paper) or "tensor" (one row of all parameters).
         rank_words: random words, one per parameter, to rank by instead of the magnitude; from a stream other than
             that of `words`.
+        scores: float32, as delta: whose magnitudes are ranked instead of the delta's.
     """
     if drop_rate == 0 or delta.numel() == 0:
         return keep_all(delta)
     rows = delta.reshape(-1, delta.shape[-1]) if rank_over == "row" and delta.ndim else delta.reshape(1, -1)
-    scores = magnitude_bits(rows) if rank_words is None else rank_words.view(rows.shape)
-    rank = ranks(scores).view(-1)
+    ranked = rows if scores is None else scores.reshape(rows.shape)
+    rank = ranks(magnitude_bits(ranked) if rank_words is None else rank_words.view(rows.shape)).view(-1)
     keep = 1 - drop_probabilities(rows.shape[-1], drop_rate, epsilon).to(delta.device)  # one per rank
     kept = words < keep_threshold(keep).index_select(0, rank)
     keep_of_each = keep.to(torch.float32).index_select(0, rank)
-    return _drop(delta, kept.view(delta.shape), keep_of_each.view(delta.shape), rescale)
+    return drop(delta, kept.view(delta.shape), keep_of_each.view(delta.shape), rescale)
 
 
 def breadcrumbs(delta: Tensor, drop_rate: float, gamma: float) -> Pruned:
@@ -166,7 +170,7 @@ def _sorted_rows(keys: Tensor) -> Tensor:
     return torch.sort(keys, dim=-1).values
 
 
-def _drop(delta: Tensor, kept: Tensor, keep: Tensor, rescale: str) -> Pruned:
+def drop(delta: Tensor, kept: Tensor, keep: Tensor, rescale: str) -> Pruned:
     """Zero what is not kept and rescale the rest.
 
     per_parameter: delta_i / (1 - p_i), which leaves the expectation unchanged (arXiv 2406.11617, section 2.3);
@@ -234,14 +238,15 @@ def _descend(histogram: Tensor, wanted: int) -> tuple[int, int]:
     return len(histogram) - 1 - place, wanted - above
 
 
-def top_k(delta: Tensor, cut: Cut) -> Pruned:
+def top_k(delta: Tensor, cut: Cut, scores: Tensor | None = None) -> Pruned:
     """Keep the largest magnitudes, unscaled (TIES); of equal magnitudes the lower index, exactly as many as asked.
 
     Args:
         delta: float32, any shape.
         cut: of this tensor, from `find_cut` over it alone or from `share_cut`.
+        scores: float32, as delta: whose magnitudes are compared instead, those that the cut was found for.
     """
-    bits = magnitude_bits(delta).view(-1)
+    bits = magnitude_bits(delta if scores is None else scores).view(-1)
     tied = bits == cut.bits
     kept = (bits > cut.bits) | (tied & (tied.cumsum(0) <= cut.ties))
     return Pruned(delta * kept.view(delta.shape).to(torch.float32), int(kept.count_nonzero()))

@@ -21,6 +21,7 @@ Experts = Mapping[str, "Checkpoint | Adapter"]
 
 def merge_key(job: Merge, policy: Policy, inputs: Mapping[str, list[Any]], shards: list[Shard]) -> str:
     """Names everything that the bytes of the shards depend on, without reading a weight."""
+    measured = {expert: held.sha256 for expert, held in sorted(job.activations.items())}
     described = {
         "merge": MERGE_VERSION,
         "seed": job.seed,
@@ -31,6 +32,7 @@ def merge_key(job: Merge, policy: Policy, inputs: Mapping[str, list[Any]], shard
         "added": job.family.added,
         "shards": [[shard.file, shard.prefix.hex()] for shard in shards],
         "inputs": inputs,
+        **({"activations": measured} if measured else {}),
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 

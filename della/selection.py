@@ -75,7 +75,7 @@ def on_grid(run: Run, grid: Grid) -> bool:
     if run.method != grid["method"] or set(run.merge) not in [set(merge) for merge in grid["merge"]]:
         return False
     lists = _values(grid)
-    return all(value in lists.get(name, [value]) for name, value in run.options)
+    return all(value in lists.get(name, [value]) for name, value in run.every_option.items())
 
 
 def grids_of(runs: Sequence[Run]) -> list[dict]:

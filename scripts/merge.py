@@ -10,13 +10,13 @@ goes on when the same command is given again.
 
 import math
 import sys
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from della.errors import InputError
-from della.methods import METHODS
+from della.methods import METHODS, describe
 from della.policy import Policy
 from scripts.door import door
 from scripts.family import open_family
@@ -83,12 +83,12 @@ def open_named(config: MergeConfig) -> Opened:
         raise InputError("no expert to merge: name at least one, as experts.models.math=DIR")
     family.check(names)
     policy = Policy(config.method, dict(config.weights), tuple(config.include), tuple(config.exclude))
-    described = {
+    described: dict[str, Any] = {
         "experts": {
             "base": str(family.base.folder),
             "models": {name: str(family.models[name].folder) for name in names},
         },
-        "method": {"name": method, **asdict(config.method)},
+        "method": describe(config.method),
         "weights": dict(config.weights),
         "include": list(config.include),
         "exclude": list(config.exclude),
@@ -97,12 +97,18 @@ def open_named(config: MergeConfig) -> Opened:
         "tokenizer": config.tokenizer,
         "dtype": config.dtype,
     }
-    settings = {
+    settings: dict[str, Any] = {
         "dtype": config.dtype,
         "vocab": config.experts.vocab,
         "tokenizer": config.tokenizer,
         "config": described,
     }
+    if config.method.by_activations:
+        from scripts.calibrating.measured import Measured  # what only such a merge needs
+
+        measured = Measured(config.activations, family, config.experts, Path(config.paths.work))
+        described["activations"] = measured.hashes(names)
+        settings["activations"] = measured.of(names)
     return Opened(family.base, {name: family.models[name] for name in names}, policy, settings)
 
 

@@ -28,6 +28,9 @@ from della.methods import METHODS
 from della.plan import Plan, make_plan
 from della.policy import Policy
 from della.tiny.recipe import RECIPES
+from eval.errors import InputError as EvalInputError
+from eval.tasks.prompts import prompt_family
+from scripts.data import data_folder
 from scripts.door import door, leave
 from scripts.mergekit import refuse_beside
 from scripts.schema import PlanConfig, SweepPlanConfig
@@ -114,12 +117,27 @@ def plan_of(config: Any, problems: list[str]) -> Plan:
         return replace(plan, warnings=(*(f"{config.mergekit}: {note}" for note in recipe.notes), *plan.warnings))
     base, models = folders(config, problems)
     policy = policy_of(config, problems)
+    if policy is not None and policy.method.by_activations:
+        problems += missing_texts(config, base, models)
     settings = {
         "dtype": config.dtype,
         "vocab": config.experts.vocab if config.experts.vocab in VOCAB else VOCAB[0],  # told by the schema
         "tokenizer": config.tokenizer,
     }
     return make_plan(base, models, policy, known=problems, **common, **settings)
+
+
+def missing_texts(config: Any, base: str | None, models: dict[str, str]) -> list[str]:
+    """What is wrong with the texts that the experts' input activations would be measured on."""
+    from scripts.calibrating.samples import find_problems
+
+    experts, made = config.experts, Path(base).parent / "data" if base and config.experts.recipe else None
+    try:
+        data = made or data_folder(experts.data)
+        prompts = prompt_family(experts.prompts, experts.protocol)
+    except (InputError, EvalInputError) as error:
+        return [str(error)]
+    return find_problems(config.activations, list(models), experts.recipe, data, prompts)
 
 
 def policy_of(config: Any, problems: list[str]) -> Policy | None:

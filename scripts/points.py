@@ -7,10 +7,10 @@ is run on the test split with every mask seed. Blocks without `choose` are run o
 
 import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from della.methods import METHODS, make_method
+from della.methods import METHODS, describe, make_method
 from della.selection import choose
 from scripts.schema import Grid, RunConfig, Unmerged
 
@@ -30,8 +30,13 @@ class Point:
 
     @property
     def method_config(self) -> dict[str, Any]:
-        """The method as records hold it: its name and every option."""
-        return {"name": self.method, **(asdict(self.options) if self.method in METHODS else {})}
+        """The method as records hold it."""
+        return describe(self.options) if self.method in METHODS else {"name": self.method}
+
+    @property
+    def by_activations(self) -> bool:
+        """Whether the merge depends on the experts' input activations."""
+        return self.method in METHODS and self.options.by_activations
 
     @property
     def label(self) -> str:

@@ -17,6 +17,7 @@ from della.methods import METHODS
 from eval.engines.settings import Settings
 from eval.tasks.prompts import FAMILIES, prompt_family
 from scripts.benchmarks import some_benchmark
+from scripts.calibrating.settings import Activations
 from scripts.comparing.settings import CompareConfig
 from scripts.fields import Paths, at_least, one_of, option
 from scripts.judges import Judge
@@ -128,6 +129,7 @@ class RunConfig:
 
     experts: Experts = field(default_factory=Experts)
     method: Any = MISSING
+    activations: Activations = field(default_factory=Activations)
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
     engine: Engine = field(default_factory=Engine)
     judge: Judge = field(default_factory=Judge)
@@ -163,6 +165,7 @@ class MergeConfig:
 
     experts: Experts = field(default_factory=Experts)
     method: Any = MISSING
+    activations: Activations = field(default_factory=Activations)
     seed: int = option(1, "mask seed")
     dtype: str | None = option(None, "dtype of the output: float16 | bfloat16 | float32; null: the base's")
     weights: dict[str, float] = option({}, "factor of each expert's pruned delta, 1 where not named: weights.NAME=0.5")
@@ -259,7 +262,15 @@ class ExpertsConfig:
     seeds: list[int] = option([], "training seeds to make, one family each; empty: experts.seed alone")
 
 
+@dataclass
+class ActivationsConfig(ExpertsConfig):
+    """Measure experts' input activations, for rankings by WANDA's scores (`python -m scripts.activations`)."""
+
+    activations: Activations = field(default_factory=Activations)
+
+
 ROOTS = {
+    "activations": ActivationsConfig,
     "run": RunConfig,
     "report": ReportConfig,
     "merge": MergeConfig,

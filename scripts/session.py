@@ -22,6 +22,7 @@ from eval.scoring import isolation_of
 from eval.tasks.data import data_sha256
 from eval.tasks.prompts import prompt_family
 from scripts.benchmarks import evaluated_on, some_benchmark
+from scripts.calibrating.measured import Measured
 from scripts.door import cores
 from scripts.family import Family, open_family
 from scripts.judges import open_judge
@@ -30,6 +31,7 @@ from scripts.schema import RunConfig
 from scripts.swap import weights_for
 
 if TYPE_CHECKING:
+    from della.activations import Activations
     from eval.engines.base import Engine  # imports lm-eval: seconds that a mistake in the arguments must not wait for
 
 
@@ -44,6 +46,7 @@ class Session:
         some_benchmark(config.benchmarks, self.prompts)
         self.families: dict[int, Family] = {}
         self.models: dict[tuple[int, str | None], MemoryCheckpoint | Adapter] = {}
+        self.measured: dict[int, Measured] = {}
         self.engine: Engine | None = None
         self.engine_family: int | None = None
         self.ended: float | None = None  # when its last run did
@@ -60,6 +63,12 @@ class Session:
             source = family.base if expert is None else family.models[expert]
             self.models[seed, expert] = source.in_memory()
         return self.models[seed, expert]
+
+    def activations(self, seed: int) -> Measured:
+        """The input activations of a family's experts, measured when a merge first needs them."""
+        if seed not in self.measured:
+            self.measured[seed] = Measured(self.config.activations, self.family(seed), self.config.experts, self.work)
+        return self.measured[seed]
 
     def engine_for(self, seed: int) -> "Engine":
         """The engine, opened on the family's base: its architecture and tokenizer serve all its merges."""
@@ -84,6 +93,8 @@ class Session:
         """Config, inputs and versions of a point: what its identity is made of."""
         family, config, names = self.family(point.family_seed), self.config, self.benchmarks(point)
         inputs: dict[str, Any] = family.inputs(point.merge)
+        if point.by_activations:
+            inputs["activations"] = self.activations(point.family_seed).hashes(point.merge)
         inputs["data"] = {name: data_sha256(name, family.data, point.split) for name in names}
         if config.judge.file:
             inputs["judge"] = file_sha256(Path(config.judge.file))
@@ -123,7 +134,10 @@ class Session:
             return {name: source.tensor(name) for name in source.headers}, {}
         experts = {name: self.memory(point.family_seed, name) for name in point.merge}
         tensors, kept, total = {}, dict.fromkeys(experts, 0), 0
-        for item in merge_tensors(base, experts, point.options, point.seed, vocab=self.config.experts.vocab):
+        how: dict[str, Any] = {"vocab": self.config.experts.vocab}
+        if point.by_activations:
+            how["activations"] = self.activations(point.family_seed).of(point.merge)
+        for item in merge_tensors(base, experts, point.options, point.seed, **how):
             tensors[item.name] = item.tensor
             total += item.deltas if item.kept else 0
             for name, count in item.kept.items():
@@ -136,9 +150,10 @@ class Session:
         parts = Parts({"boot": process_age()} if self.ended is None else {"before": started - self.ended})
         self.judge.ready()
         described = self.describe(point)
+        measured = self.measured_for(point)
         with ExitStack() as held:
             with parts.timed("merge"):
-                made = weights_for(point, self.family(point.family_seed), self.config, self.merged)
+                made = weights_for(point, self.family(point.family_seed), self.config, self.merged, measured)
                 weights, realised = held.enter_context(made)
             with parts.timed("engine"):  # no time unless it is not open yet
                 engine = self.engine_for(point.family_seed)
@@ -166,10 +181,20 @@ class Session:
         facts = {"workers": self.config.workers, "gpu": gpu_name(), **self.accounted(facts)}
         facts = provenance(started, isolation=isolation_of(outcomes), parts=parts.seconds, **facts)
         self.ended = time.time()
-        record = make_record(
-            **described, merge={"drop_rate": realised, "checksum": checksum}, scores=scores, provenance=facts
-        )
+        merge: dict[str, Any] = {"drop_rate": realised, "checksum": checksum}
+        if measured:
+            merge["activations"] = {name: activations.sha256 for name, activations in measured.items()}
+        record = make_record(**described, merge=merge, scores=scores, provenance=facts)
         return record, samples(outcomes)
+
+    def measured_for(self, point: Point) -> "dict[str, Activations]":
+        """The input activations that a point's merge needs; before any is measured the engine gives its memory back."""
+        if not point.by_activations:
+            return {}
+        measured = self.activations(point.family_seed)
+        if measured.missing(point.merge):
+            self.close()
+        return measured.of(point.merge)
 
     def failure(self, point: Point, error: Exception, facts: dict[str, Any]) -> dict[str, Any]:
         """The record of a point that could not be run."""

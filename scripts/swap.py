@@ -6,10 +6,10 @@ swapped in, and removed; base and experts are mapped from their files, not held 
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from della.errors import InputError
 from della.lora import Adapter
@@ -18,17 +18,25 @@ from scripts.family import Family
 from scripts.points import Point
 from scripts.schema import RunConfig
 
+if TYPE_CHECKING:
+    from della.activations import Activations
+
 Rates = dict[str, float]  # expert -> the drop rate that it really had
 
 
 @contextmanager
 def weights_for(
-    point: Point, family: Family, config: RunConfig, merged: Callable[[Point], tuple[Any, Rates]]
+    point: Point,
+    family: Family,
+    config: RunConfig,
+    merged: Callable[[Point], tuple[Any, Rates]],
+    activations: "Mapping[str, Activations] | None" = None,
 ) -> Iterator[tuple[Any, Rates]]:
     """What `Engine.swap` takes of a point, and its drop rates; a folder made for it is gone afterwards.
 
     Args:
         merged: merges in memory: the state dict, and the drop rates.
+        activations: of the experts, where the point's merge depends on them.
 
     Raises:
         InputError: as merging does.
@@ -42,12 +50,14 @@ def weights_for(
         return
     out = (Path(config.paths.work) / "swapped" / str(os.getpid())).absolute()
     try:
-        yield out, _merge(point, family, config, out)
+        yield out, _merge(point, family, config, out, activations)
     finally:
         shutil.rmtree(out, ignore_errors=True)
 
 
-def _merge(point: Point, family: Family, config: RunConfig, out: Path) -> Rates:
+def _merge(
+    point: Point, family: Family, config: RunConfig, out: Path, activations: "Mapping[str, Activations] | None"
+) -> Rates:
     """Writes a point's merge into a folder."""
     from della.output import merge_to_folder
 
@@ -58,4 +68,5 @@ def _merge(point: Point, family: Family, config: RunConfig, out: Path) -> Rates:
     method = point.options if point.method in METHODS else make_method("average")
     experts = {name: family.models[name] for name in point.merge}
     shutil.rmtree(out, ignore_errors=True)
-    return merge_to_folder(family.base, experts, method, point.seed, out, vocab=vocab)["drop_rate"]
+    facts = merge_to_folder(family.base, experts, method, point.seed, out, vocab=vocab, activations=activations)
+    return facts["drop_rate"]

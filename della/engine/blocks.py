@@ -13,7 +13,7 @@ from della.checkpoint import Model
 from della.engine.job import BLOCK_ELEMENTS
 from della.engine.prepare import PRUNED, Source, Tensor
 from della.errors import InputError
-from della.kernels import block, order, passes, whole
+from della.kernels import block, order, passes, rankings, whole
 from della.kernels.bits import DELTA, load, subtract
 from della.kernels.philox import BLOCK
 from della.kernels.philox import words as draw_words
@@ -34,10 +34,10 @@ def scratch(kind: str, *shape: int, dtype: type = np.float32) -> np.ndarray:
 
 
 def block_ranges(tensor: Tensor, elements: int = BLOCK_ELEMENTS) -> list[tuple[int, int]]:
-    """Start and number of elements of each block: whole rows, so that rows can be ranked and factors multiplied."""
+    """Start and number of elements of each block: whole rows where these count together or factors are multiplied."""
     columns = max(1, tensor.columns)
     step = max(1, elements // columns) * columns
-    if columns > elements and not tensor.ranked and not any(s.low_rank for s in tensor.experts.values()):
+    if columns > elements and not tensor.by_rows and not any(s.low_rank for s in tensor.experts.values()):
         step = elements
     return [(start, min(step, tensor.size - start)) for start in range(0, tensor.size, step)]
 
@@ -54,6 +54,15 @@ def delta_block(tensor: Tensor, source: Source, start: int, count: int, out: np.
         with np.errstate(over="ignore"):
             out[:count] += base
     return bool(np.isfinite(out[:count]).all())
+
+
+def weighed(tensor: Tensor, t: int, values: np.ndarray, start: int, count: int) -> np.ndarray:
+    """What elements of a delta are compared by: themselves, or scores in an array that the next call overwrites."""
+    if not tensor.measured[t]:
+        return values
+    scores = scratch("scores", count)
+    rankings.weigh(values, start, count, tensor.norms[t], scores)
+    return scores
 
 
 def source_block(tensor: Tensor, source: Source, start: int, count: int, kind: str) -> tuple[int, int]:
@@ -73,12 +82,15 @@ class Survey:
 
     cuts: magnitude bits that kept deltas exceed (TIES). ties: block -> how many equal ones are kept from there on.
     factors: after pruning, for rescale=l1.
+    bounds: [expert, point, 2], the smallest and the largest magnitude of the tensor, where drop probabilities go by
+        these; below 0 where they go by those of each row.
     ascending: (expert, point) -> sorted magnitudes as `whole.keep_lower` has them, for ranks over the tensor.
     """
 
     cuts: np.ndarray
     ties: list[np.ndarray]
     factors: np.ndarray
+    bounds: np.ndarray
     ascending: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -105,7 +117,7 @@ def merge_block(
     """
     experts, points = tensor.prunes.shape
     sources, prunes, ranked = _sources(tensor, survey, start, count)
-    thresholds, keeps, scaled, table = tensor.tables
+    thresholds, keeps, scaled, table, windows = tensor.tables
     kept = np.zeros((experts, points), np.int64)
     failed = block.merge_block(
         start,
@@ -114,7 +126,7 @@ def merge_block(
         np.array([tensor.base.code, tensor.base.address, tensor.absolute], np.int64),
         sources,
         tensor.streams,
-        (thresholds, keeps, scaled, table, survey.factors),
+        (thresholds, keeps, scaled, table, survey.factors, windows, survey.bounds, tensor.norms),
         (prunes, tensor.elects, tensor.means, tensor.lambdas, tensor.weights, survey.cuts, survey.ties[index].copy()),
         (out_code, addresses, origin),
         _kernel_scratch(tensor, experts, count),
@@ -156,11 +168,16 @@ def each(do: Callable[[int], Result], experts: Iterable[int], at_once: int | Non
         return list(pool.map(do, experts))
 
 
-def prune_block(tensor: Tensor, t: int, p: int, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Delta and pruned delta, not yet scaled, of expert t at point p, in arrays that the next call overwrites."""
+def prune_block(
+    tensor: Tensor, t: int, p: int, start: int, count: int, bounds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Delta and pruned delta, not yet scaled, of expert t at point p, in arrays that the next call overwrites.
+
+    bounds: as `Survey` has them.
+    """
     source = list(tensor.experts.values())[t]
     delta, pruned = scratch("one delta", count), scratch("one pruned", count)
-    thresholds, keeps, scaled, table = tensor.tables
+    thresholds, keeps, scaled, table, windows = tensor.tables
     streams, rank_streams, by_random = tensor.streams
     one, one_float = np.zeros((1, 1), np.int64), np.ones((1, 1), np.float32)
     failed = block.prune_block(
@@ -170,7 +187,16 @@ def prune_block(tensor: Tensor, t: int, p: int, start: int, count: int) -> tuple
         np.array([tensor.base.code, tensor.base.address, tensor.absolute], np.int64),
         np.array([source_block(tensor, source, start, count, "one")], np.int64),
         (streams[t : t + 1], rank_streams[t : t + 1], by_random[t : t + 1]),
-        (thresholds, keeps, scaled, table[t : t + 1, p : p + 1].copy(), one_float),
+        (
+            thresholds,
+            keeps,
+            scaled,
+            table[t : t + 1, p : p + 1].copy(),
+            one_float,
+            windows,
+            bounds[t : t + 1, p : p + 1].copy(),
+            tensor.norms[t : t + 1],
+        ),
         (
             tensor.prunes[t : t + 1, p : p + 1].copy(),
             one[0],
@@ -190,8 +216,8 @@ def prune_block(tensor: Tensor, t: int, p: int, start: int, count: int) -> tuple
 
 
 def _kernel_scratch(tensor: Tensor, experts: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    group = min(int(block.group_size(max(1, tensor.columns), tensor.ranked)), max(count, 1))
-    group = max(group, 2 * tensor.columns) if tensor.ranked else group  # rows are ordered two at a time
+    group = min(int(block.group_size(max(1, tensor.columns), tensor.by_rows)), max(count, 1))
+    group = max(group, 2 * tensor.columns) if tensor.by_rows else group  # rows are ordered two at a time
     return (
         scratch(f"singles of {experts}", 2 * experts + 5, group),
         scratch(f"words of {experts}", 2 * experts + 4, group + 2 * BLOCK, dtype=np.uint32),
@@ -244,7 +270,7 @@ def _prune_ranked(tensor: Tensor, survey: Survey, t: int, start: int, count: int
     words = scratch("ranked words", count + 2 * BLOCK, dtype=np.uint32)
     skipped = draw_words(tensor.streams[0][t], start, count, words)
     keys = scratch("ranked keys", count, dtype=np.uint64)
-    whole.keys_of(values, count, keys)
+    whole.keys_of(weighed(tensor, t, values, start, count), count, keys)
     keys.sort()
     options: Any = tensor.options[t][0]
     scaled = options.rescale == "per_parameter"

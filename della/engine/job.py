@@ -1,8 +1,9 @@
 """What is the same for all tensors of a merge."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from della.activations import Activations
 from della.checkpoint import Model
 from della.experts import Family
 from della.policy import Policy
@@ -22,6 +23,7 @@ class Merge:
     elements: of a block, about.
     device: "cpu", or "cuda": whole tensors by `della.reference`.
     progress: called with a number of elements that are merged, from any thread.
+    activations: of the experts whose deltas are ranked by WANDA's scores.
     """
 
     base: Model
@@ -33,6 +35,7 @@ class Merge:
     elements: int = BLOCK_ELEMENTS
     device: str = "cpu"
     progress: Progress = lambda elements: None
+    activations: Mapping[str, Activations] = field(default_factory=dict)
 
     def dtype_of(self, name: str) -> str:
         """Dtype of a tensor in the result."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from della.activations import surveyed
 from della.checkpoint import Model
 from della.engine import blocks, survey
 from della.engine.added import add_rows
@@ -101,7 +102,7 @@ class _Work:
         elif job.device != "cpu" or needs_torch(job.policies, name, job.experts):
             self.first = pool.submit(self._whole)
         else:
-            self.tensor = prepare(name, job.base, job.experts, job.policies, job.seed)
+            self.tensor = prepare(name, job.base, job.experts, job.policies, job.seed, job.activations)
             self.ranges = block_ranges(self.tensor, job.elements)
             self.alone = any(self.tensor.whole(t, 0) for t in range(len(job.experts)))
             if not self.alone:
@@ -172,6 +173,8 @@ def needs_torch(policies: Sequence[Policy], name: str, experts: Mapping[str, Mod
         options = policy.options(name, expert)
         if METHODS[options.name].kernel is None:
             return True
+        if getattr(options, "rank_by", "") == "proportional":
+            continue  # needs the largest and the smallest magnitude of a tensor, and no order
         if getattr(options, "rank_over", "row") == "tensor" and (
             options.rescale == "l1" or options.rank_by == "random" or len(policies) > 1  # type: ignore[attr-defined]
         ):
@@ -185,20 +188,23 @@ def _global_cuts(job: Merge) -> dict[str, dict[tuple[int, int], survey.Found]]:
     if not points:
         return {}
     names = job.family.merged
-    tensors = [prepare(name, job.base, job.experts, job.policies, job.seed) for name in names]
-    ranged = [(tensor, block_ranges(tensor, job.elements)) for tensor in tensors]
+    tensors = [prepare(name, job.base, job.experts, job.policies, job.seed, job.activations) for name in names]
+    ranged = {tensor.name: (tensor, block_ranges(tensor, job.elements)) for tensor in tensors}
 
-    def of_expert(t: int) -> dict[int, list[survey.Found]]:
+    def of_expert(t: int) -> dict[int, dict[str, survey.Found]]:
         rates: dict[int, float] = {p: job.policies[p].method.drop_rate for p in points}  # type: ignore[attr-defined]
-        return {p: list(survey.shared_cuts(ranged, t, rate)) for p, rate in rates.items()}
+        expert, method = list(job.experts)[t], job.policies[points[0]].method
+        together = surveyed(names, expert, method, job.activations)
+        cut = {p: survey.shared_cuts([ranged[name] for name in together], t, rate) for p, rate in rates.items()}
+        return {p: dict(zip(together, found, strict=True)) for p, found in cut.items()}
 
     try:
         parts = blocks.each(of_expert, range(len(job.experts)))
     except BadBlock as bad:
         raise _refusal(job, bad) from None
     return {
-        name: {(t, p): found[index] for t, part in enumerate(parts) for p, found in part.items()}
-        for index, name in enumerate(names)
+        name: {(t, p): found[name] for t, part in enumerate(parts) for p, found in part.items() if name in found}
+        for name in names
     }
 
 

@@ -1,5 +1,7 @@
 """What must be known of a whole delta before its first block is merged: TIES's cut, L1 norms, sorted magnitudes.
 
+Where deltas are compared by WANDA's scores, "magnitudes" are these.
+
 Cuts are found by counting magnitudes, first by their upper bits, then by the lower ones. In large tensors a sample
 guesses a range that the cut lies in, and only what is inside is counted; where the guess is wrong, everything is. The
 result is exact either way: `della.prune.find_cut` and `share_cut` define it.
@@ -11,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from della.counts import kept_count
-from della.engine.blocks import BadBlock, Survey, delta_block, each, prune_block, scratch
+from della.engine.blocks import BadBlock, Survey, delta_block, each, prune_block, scratch, weighed
 from della.engine.prepare import Source, Tensor
-from della.kernels import block, passes, whole
+from della.kernels import block, passes, rankings, whole
 
 if TYPE_CHECKING:
     from della.prune import Cut
@@ -60,6 +62,7 @@ def survey(tensor: Tensor, ranges: list[tuple[int, int]], shared: dict[tuple[int
     cuts = np.zeros((experts, points), np.uint32)
     ties = [np.zeros((experts, points), np.int64) for _ in ranges]
     factors = np.ones((experts, points), np.float32)
+    bounds = _bounds(tensor, ranges)
     for t, source in enumerate(tensor.experts.values()):
         known: dict[float, Found] = {}
         for p in range(points):
@@ -70,35 +73,52 @@ def survey(tensor: Tensor, ranges: list[tuple[int, int]], shared: dict[tuple[int
                     found = known.get(options.drop_rate) or tensor_cut(tensor, t, source, ranges, options.drop_rate)
                     known[options.drop_rate] = found
                 cuts[t, p] = _place_ties(tensor, t, p, source, ranges, found, ties)
+            elif tensor.prunes[t, p] == block.TOP_ROWS:
+                cuts[t, p] = kept_count(tensor.columns, options.drop_rate)
             elif getattr(options, "rescale", "") == "l1" and tensor.prunes[t, p] != block.KEEP_ALL:
-                factors[t, p] = _l1_factor(tensor, t, p, ranges)
-    over_tensor = [t for t in range(experts) if tensor.whole(t, 0) and tensor.prunes[t, 0] == block.MAGPRUNE]
+                factors[t, p] = _l1_factor(tensor, t, p, ranges, bounds)
+    over_tensor = [t for t in range(experts) if tensor.whole(t, 0)]
     ascending = dict(
         zip([(t, 0) for t in over_tensor], each(lambda t: _sorted(tensor, t, ranges), over_tensor, 2), strict=True)
     )
-    return Survey(cuts, ties, factors, ascending)
+    return Survey(cuts, ties, factors, bounds, ascending)
 
 
-def deltas_of(
+def magnitudes_of(
     tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]]
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """The delta of expert t, block by block, in an array that the next block overwrites. Raises BadBlock."""
+    """What the delta of expert t is compared by, block by block, in an array that the next block overwrites.
+
+    Raises BadBlock.
+    """
     for start, count in ranges:
         out = scratch("surveyed", count)
         if not delta_block(tensor, source, start, count, out):
             raise BadBlock(t + 1, tensor)
-        yield out, count
+        yield weighed(tensor, t, out, start, count), count
+
+
+def _bounds(tensor: Tensor, ranges: list[tuple[int, int]]) -> np.ndarray:
+    """The smallest and the largest magnitude of each delta whose drop probabilities go by them."""
+    experts, points = tensor.prunes.shape
+    bounds = np.full((experts, points, 2), -1, np.float32)
+    for t, source in enumerate(tensor.experts.values()):
+        asked = [p for p in range(points) if tensor.prunes[t, p] == block.PROPORTIONAL and tensor.over_tensor(t, p)]
+        if asked and tensor.size:
+            found = [rankings.extremes(values, count) for values, count in magnitudes_of(tensor, t, source, ranges)]
+            bounds[t, asked] = min(low for low, _ in found), max(high for _, high in found)
+    return bounds
 
 
 def tensor_cut(tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]], drop_rate: float) -> Found:
     """The cut of one delta."""
     wanted = kept_count(tensor.size, drop_rate)
-    guess = _guess(tensor, source, wanted)
+    guess = _guess(tensor, t, source, wanted)
     if guess is not None:
         above, parts = _inside(tensor, t, source, ranges, *guess)
         if above < wanted <= above + sum(map(len, parts)):
             return _cut_inside(parts, wanted - above)
-    return find_cut(lambda: deltas_of(tensor, t, source, ranges), wanted)
+    return find_cut(lambda: magnitudes_of(tensor, t, source, ranges), wanted)
 
 
 def _inside(
@@ -106,7 +126,7 @@ def _inside(
 ) -> tuple[int, list[np.ndarray]]:
     """How many magnitudes lie above a range of bits, and those inside by block; none where there are too many."""
     above, held, parts = 0, 0, []
-    for values, count in deltas_of(tensor, t, source, ranges):
+    for values, count in magnitudes_of(tensor, t, source, ranges):
         bits = scratch("inside", count, dtype=np.uint32)
         more, found = passes.collect_range(values, count, np.uint32(low), np.uint32(high), bits)
         above, held = above + more, held + found
@@ -145,7 +165,7 @@ def find_cut(deltas: Deltas, wanted: int) -> Found:
     return Found(low, wanted - before, int(histogram[chosen]))
 
 
-def _guess(tensor: Tensor, source: Source, wanted: int) -> tuple[int, int] | None:
+def _guess(tensor: Tensor, t: int, source: Source, wanted: int) -> tuple[int, int] | None:
     """A range of magnitude bits in which the cut very probably lies; None where counting all is as good."""
     step = max(1, tensor.size // max(_SAMPLES, tensor.size >> _MORE))
     if source.low_rank is not None or tensor.size < 16 * _SAMPLES * 1024:
@@ -154,7 +174,7 @@ def _guess(tensor: Tensor, source: Source, wanted: int) -> tuple[int, int] | Non
     parts = []
     for start in range(0, tensor.size - 1024, step):
         delta_block(tensor, source, start, 1024, out)
-        parts.append(out.view(np.uint32) & np.uint32(0x7FFFFFFF))
+        parts.append(weighed(tensor, t, out, start, 1024).view(np.uint32) & np.uint32(0x7FFFFFFF))
     bits = np.sort(np.concatenate(parts))
     share = 1 - wanted / tensor.size
     spread = _SIGMAS * (share * (1 - share) * len(bits)) ** 0.5 + 8  # neighbours in a row are alike: allow for more
@@ -180,15 +200,15 @@ def _place_ties(
 
 def _equal_ones(tensor: Tensor, t: int, source: Source, ranges: list[tuple[int, int]], bits: int) -> Iterator[int]:
     """How many magnitudes with these bits each block has."""
-    for values, count in deltas_of(tensor, t, source, ranges):
+    for values, count in magnitudes_of(tensor, t, source, ranges):
         yield passes.count_equal(values, count, np.uint32(bits))
 
 
-def _l1_factor(tensor: Tensor, t: int, p: int, ranges: list[tuple[int, int]]) -> float:
-    """`della.prune._drop` with rescale=l1: what kept deltas are multiplied by, so that the tensor keeps its norm."""
+def _l1_factor(tensor: Tensor, t: int, p: int, ranges: list[tuple[int, int]], bounds: np.ndarray) -> float:
+    """`della.prune.drop` with rescale=l1: what kept deltas are multiplied by, so that the tensor keeps its norm."""
     sums = [(np.zeros(passes.SUM_BLOCK), np.zeros(2)) for _ in range(2)]
     for start, count in ranges:
-        delta, pruned = prune_block(tensor, t, p, start, count)
+        delta, pruned = prune_block(tensor, t, p, start, count, bounds)
         for values, (held, state) in zip((delta, pruned), sums, strict=True):
             passes.add_norms(values, count, held, state)
     before, after = (passes.finish_norm(held, state) for held, state in sums)
@@ -200,7 +220,7 @@ def _sorted(tensor: Tensor, t: int, ranges: list[tuple[int, int]]) -> tuple[np.n
     source = list(tensor.experts.values())[t]
     magnitudes = np.empty(tensor.size, np.uint32)
     at = 0
-    for values, count in deltas_of(tensor, t, source, ranges):
+    for values, count in magnitudes_of(tensor, t, source, ranges):
         whole.magnitudes(values, count, magnitudes[at : at + count])
         at += count
     magnitudes.sort()
@@ -217,7 +237,7 @@ def shared_cuts(tensors: Iterable[tuple[Tensor, list[tuple[int, int]]]], t: int,
 
     def deltas() -> Iterator[tuple[np.ndarray, int]]:
         for (tensor, ranges), source in zip(tensors, sources, strict=True):
-            yield from deltas_of(tensor, t, source, ranges)
+            yield from magnitudes_of(tensor, t, source, ranges)
 
     total = sum(tensor.size for tensor, _ in tensors)
     found = find_cut(deltas, kept_count(total, drop_rate)) if total else Found(0, 0, 0)

@@ -18,7 +18,7 @@ def merge_whole(job: Merge, name: str, target: Target, shared: Mapping[tuple[int
     Args:
         shared: (expert, point) -> the tensor's part of a cut over the whole expert.
     """
-    source = Reference(job.base, job.experts, job.device)
+    source = Reference(job.base, job.experts, job.device, job.activations)
     kept = np.zeros((len(job.experts), len(job.policies)), np.int64)
     for p, policy in enumerate(job.policies):
         cuts = {expert: shared[t, p].cut for t, expert in enumerate(job.experts) if (t, p) in shared}

@@ -3,6 +3,7 @@
     bits      stored values <-> float32, at memory addresses
     philox    random words
     order     row ranks by counting
+    rankings  what the paper's ablations rank by
     prune     deltas, words, orders and pruned deltas of a group of elements
     fuse      elect and fuse
     block     all of that for one block, for several points of a sweep at once

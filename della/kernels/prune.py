@@ -12,8 +12,9 @@ from della.kernels import philox
 from della.kernels.bits import DELTA, FLAGS, load, subtract
 from della.kernels.order import order_rows
 from della.kernels.passes import count_equal
+from della.kernels.rankings import drop_proportional, keep_first, top_k_scores, weigh
 
-KEEP_ALL, BERNOULLI, MAGPRUNE, TOP_K = range(4)
+KEEP_ALL, BERNOULLI, MAGPRUNE, TOP_K, PROPORTIONAL, TOP_ROWS = range(6)
 
 _ONE = np.float32(1)
 _NOTHING = np.float32(0)
@@ -56,15 +57,15 @@ def _finite(row, n):
 
 
 @njit(**FLAGS)
-def draw(at, n, columns, prunes, draws, singles, words, counters):
+def draw(at, n, columns, prunes, draws, norms, singles, words, counters):
     """Words of expert t in row 4 + t, from place 0; its order in row 4 + T + t."""
     streams, rank_streams, by_random = draws
     experts = prunes.shape[0]
     for t in range(experts):
         draw = rank = False
         for p in range(prunes.shape[1]):
-            draw |= prunes[t, p] == BERNOULLI or prunes[t, p] == MAGPRUNE
-            rank |= prunes[t, p] == MAGPRUNE
+            draw |= prunes[t, p] == BERNOULLI or prunes[t, p] == MAGPRUNE or prunes[t, p] == PROPORTIONAL
+            rank |= prunes[t, p] == MAGPRUNE or prunes[t, p] == TOP_ROWS
         if draw:
             _words(streams[t], at, n, words[4 + t], words[0])
         if not rank:
@@ -72,6 +73,9 @@ def draw(at, n, columns, prunes, draws, singles, words, counters):
         scores = words[1]
         if by_random[t]:
             _words(rank_streams[t], at, n, scores, words[0])
+        elif norms.shape[1]:
+            weigh(singles[5 + t], at, n, norms[t], singles[4])
+            _magnitudes(n, singles[4].view(np.uint32), scores)
         else:
             _magnitudes(n, singles[5 + t].view(np.uint32), scores)
         order_rows(scores, columns, n // columns, words[4 + experts + t], words[2], counters, words[3])
@@ -98,7 +102,7 @@ def _magnitudes(n, raw, scores):
 def prune(t, p, n, columns, points, tables, singles, words):
     """Row 5 + T + t: the pruned delta of expert t at point p. Returns how many are kept."""
     prunes, cuts, ties = points[0], points[5], points[6]
-    thresholds, keeps, scaled, table, factors = tables
+    thresholds, keeps, scaled, table, factors, windows, bounds, norms = tables
     experts = prunes.shape[0]
     delta, pruned = singles[5 + t], singles[5 + experts + t]
     count = 0
@@ -115,6 +119,13 @@ def prune(t, p, n, columns, points, tables, singles, words):
         if count < 0:  # a word too close to its threshold for float32: take the thresholds themselves
             _by_rank(n, columns, thresholds[row], order, words[1])
             count = _drop_exactly(n, words[1], keep_of, scaled[row], delta, drawn, pruned)
+    elif prunes[t, p] == PROPORTIONAL:
+        count = drop_proportional(n, columns, windows[row], bounds[t, p], scaled[row], delta, words[4 + t], pruned)
+    elif prunes[t, p] == TOP_ROWS:
+        count = keep_first(n, columns, np.int64(cuts[t, p]), words[4 + experts + t], delta, pruned)
+    elif norms.shape[1]:
+        weigh(delta, 0, n, norms[t], singles[4])
+        count = top_k_scores(n, cuts[t, p], ties, t, p, singles[4], delta, pruned)
     else:
         count = _top_k(n, cuts[t, p], ties, t, p, delta, pruned)
     if factors[t, p] != _ONE:

@@ -1,11 +1,12 @@
 """What the tests of the engine share: inputs of awkward values, the torch reference, comparison bit by bit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from della.activations import Activations
 from della.checkpoint import MemoryCheckpoint, Model, to_array
 from della.experts import check_family
 from della.lora import LowRank
@@ -95,6 +96,23 @@ def make_adapter(base: MemoryCheckpoint, names: Sequence[str], rank: int = 3, se
     return MemoryAdapter(factors)
 
 
+def make_activations(base: Model, experts: Iterable[str]) -> dict[str, Activations]:
+    """Norms for every tensor of two dimensions and more, for rankings by WANDA's scores; expert lm has none for "rows".
+
+    Every second expert has norms that make ties and scores of 0.
+    """
+    held = {}
+    for number, expert in enumerate(sorted(experts)):
+        rng = np.random.default_rng(number)
+        norms = {}
+        for name, header in base.headers.items():
+            if len(header.shape) > 1 and (expert, name) != ("lm", "rows"):
+                drawn = rng.choice([0, 0.5, 1, 2], header.shape[-1]) if number % 2 else rng.random(header.shape[-1])
+                norms[name] = drawn.astype(np.float32)
+        held[expert] = Activations(norms)
+    return held
+
+
 def by_reference(
     base: Model,
     experts: Mapping[str, Model],
@@ -106,7 +124,8 @@ def by_reference(
     """The torch reference's merge."""
     family = check_family(base, experts)
     output = getattr(torch, dtype) if dtype else None
-    merged = merge_reference(base, experts, Policy.of(method), seed, family, output, device)
+    activations = make_activations(base, experts)
+    merged = merge_reference(base, experts, Policy.of(method), seed, family, output, device, activations)
     return {name: (tensor, kept) for name, tensor, kept in merged}
 
 
@@ -119,6 +138,7 @@ def by_engine(
     **how,
 ) -> Result:
     """The engine's; `how` as `merge_tensors` takes it."""
+    how = {"activations": make_activations(base, experts)} | how
     return {m.name: (m.tensor, m.kept) for m in merge_tensors(base, experts, method, seed, dtype, **how)}
 
 

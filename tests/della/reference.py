@@ -49,14 +49,32 @@ def l1(values: list[np.float32]) -> float:
     return fixed_sum([abs(float(v)) for v in values])
 
 
-def prune(name: str, options: dict, delta: list, shape: tuple[int, ...], seed: int, expert: str, tensor: str) -> list:
+def magnitudes(options: dict, delta: list, norms: np.ndarray | None) -> list[np.float32]:
+    """What deltas are ranked by: |delta_ij|, or |delta_ij| times the norm of input j."""
+    if options.get("rank_by") != "wanda" or norms is None:
+        return [abs(value) for value in delta]
+    return [F(abs(value) * norms[i % len(norms)]) for i, value in enumerate(delta)]
+
+
+def prune(
+    name: str,
+    options: dict,
+    delta: list,
+    shape: tuple[int, ...],
+    seed: int,
+    expert: str,
+    tensor: str,
+    norms: np.ndarray | None = None,
+) -> list:
     n = len(delta)
     p = options.get("drop_rate", 0.0)
+    size = magnitudes(options, delta, norms)
     if name in ("ties", "breadcrumbs") and n:
-        keep = max(1, math.floor(n * (1 - Fraction(str(p)))))
-        first = min(math.floor(n * Fraction(str(options.get("gamma", 0)))), n - keep)  # so many outliers go
-        order = sorted(range(n), key=lambda i: (-abs(delta[i]), i))
-        chosen = set(order[first : first + keep])
+        chosen = set()
+        for row in rows_of(n, shape, "row" if options.get("trim_over") == "row" else "tensor"):
+            keep = max(1, math.floor(len(row) * (1 - Fraction(str(p)))))
+            first = min(math.floor(n * Fraction(str(options.get("gamma", 0)))), n - keep)  # so many outliers go
+            chosen |= set(sorted(row, key=lambda i: (-size[i], i))[first : first + keep])
         return [delta[i] if i in chosen else F(0) for i in range(n)]
     if name not in ("dare", "dare_ties", "dare_elect", "della") or p == 0:
         return list(delta)
@@ -66,9 +84,13 @@ def prune(name: str, options: dict, delta: list, shape: tuple[int, ...], seed: i
         if options.get("rank_by") == "random":
             order = sorted(row, key=lambda i: (-philox_word(seed, expert, tensor + "\0rank", i), i))
         else:
-            order = sorted(row, key=lambda i: (-abs(delta[i]), i))
+            order = sorted(row, key=lambda i: (-size[i], i))
+        most, least = (float(end(size[i] for i in row)) for end in (max, min))
         for r, i in enumerate(order):
             p_i = p if len(row) == 1 else (p - epsilon / 2) + (epsilon * r) / (len(row) - 1)
+            if options.get("rank_by") == "proportional":
+                share = (most - float(size[i])) / (most - least) if most > least else 1.0
+                p_i = (p - epsilon / 2) + epsilon * share
             keep_of[i] = 1 - p_i
     kept = [Fraction(philox_word(seed, expert, tensor, i), 2**32) < Fraction(keep_of[i]) for i in range(n)]
     pruned = [delta[i] if kept[i] else F(0) for i in range(n)]
@@ -97,6 +119,22 @@ def stock_factor(deltas: list[list[np.float32]]) -> float:
     return len(deltas) * cosine / divisor if abs(divisor) >= 1e-6 else 0.0
 
 
+def adapted(deltas: list[list], shape: tuple[int, ...]) -> list[list]:
+    """Each expert's deltas times, by row, how many are not 0 over how many have the sign of the sum."""
+    n = len(deltas[0])
+    totals = [F(0)] * n
+    for delta in deltas:
+        totals = [F(total + value) for total, value in zip(totals, delta, strict=True)]
+    out = [list(delta) for delta in deltas]
+    for row in rows_of(n, shape, "row"):
+        for delta, scaled in zip(deltas, out, strict=True):
+            kept = sum(delta[i] != 0 for i in row)
+            elected = sum(np.sign(delta[i]) == (1 if totals[i] >= 0 else -1) for i in row)
+            for i in row:
+                scaled[i] = F(delta[i] * F(kept / elected)) if elected else delta[i]
+    return out
+
+
 def merge(
     name: str,
     options: dict,
@@ -105,6 +143,7 @@ def merge(
     seed: int,
     tensor: str,
     weights: dict[str, float] | None = None,
+    norms: dict[str, np.ndarray] | None = None,
 ):
     """The merged tensor, float32. `options` as the method's dataclass has them; `elect` and `fuse` of the method."""
     shape, flat = base.shape, [F(v) for v in base.reshape(-1)]
@@ -115,17 +154,20 @@ def merge(
     deltas = []
     for expert, factor in zip(names, factors, strict=True):
         delta = [F(F(e) - b) for e, b in zip(experts[expert].reshape(-1), flat, strict=True)]
-        deltas.append([F(v * factor) for v in prune(name, options, delta, shape, seed, expert, tensor)])
+        kept = prune(name, options, delta, shape, seed, expert, tensor, (norms or {}).get(expert))
+        deltas.append([F(v * factor) for v in kept])
+    scaled = adapted(deltas, shape) if options.get("lambda_by") == "adaptive" else deltas
     stock = F(stock_factor(deltas)) if name == "model_stock" else F(1)
     merged = []
     for k, theta in enumerate(flat):
-        chosen = [(delta[k], factor) for delta, factor in zip(deltas, factors, strict=True)]
+        members = [(delta[k], part[k], f) for delta, part, f in zip(deltas, scaled, factors, strict=True)]
         if options["elect"]:
             total = F(0)
-            for value, _ in chosen:
+            for value, _, _ in members:
                 total = F(total + value)
             sign = 1 if total >= 0 else -1
-            chosen = [(value, factor) for value, factor in chosen if np.sign(value) == sign]
+            members = [member for member in members if np.sign(member[0]) == sign]
+        chosen = [(value, factor) for _, value, factor in members]
         fused, divisor = F(0), F(0)
         for value, factor in chosen:
             fused, divisor = F(fused + value), F(divisor + factor)

@@ -12,42 +12,21 @@ from della.checkpoint import MemoryCheckpoint
 from della.lora import LowRank, open_expert
 from della.merge import merge_tensors
 from della.methods import METHODS, make_method
-from della.options import FUSE, RANK_BY, RANK_OVER, RESCALE, TRIM_OVER
+from della.options import FUSE, LAMBDA_BY, RANK_BY, RANK_OVER, RESCALE, TRIM_BY, TRIM_OVER
 from della.policy import Policy
 from tests.della import adapters
-from tests.della.bitwise import KINDS, SHAPES, MemoryAdapter, check, draw, make_adapter, make_family
+from tests.della.bitwise import (
+    KINDS,
+    SHAPES,
+    MemoryAdapter,
+    check,
+    draw,
+    make_activations,
+    make_adapter,
+    make_family,
+)
+from tests.della.cases import CASES
 
-CASES = [
-    ("average", {}),
-    ("breadcrumbs", {}),
-    ("breadcrumbs", {"drop_rate": 0.5, "gamma": 0.1, "elect": True, "fuse": "mean"}),
-    ("dare", {"drop_rate": 0.3}),
-    ("dare", {"rescale": "l1"}),
-    ("dare_elect", {"drop_rate": 0.1, "elect": False}),
-    ("dare_elect", {"fuse": "sum", "rescale": "l1"}),
-    ("dare_ties", {"drop_rate": 0.9, "rescale": "none"}),
-    ("dare_ties", {"lambda_": -0.7}),
-    ("della", {}),
-    ("della", {"drop_rate": 0.0, "epsilon": 0.0}),
-    ("della", {"drop_rate": 0.3, "epsilon": 0.6, "elect": False}),
-    ("della", {"rescale": "l1", "fuse": "sum"}),
-    ("della", {"rescale": "none", "lambda_": 1.1}),
-    ("della", {"rank_by": "random"}),
-    ("della", {"rank_by": "random", "rescale": "l1"}),
-    ("della", {"rank_over": "tensor"}),
-    ("della", {"rank_over": "tensor", "rescale": "none", "epsilon": 0.9}),
-    ("della", {"rank_over": "tensor", "rescale": "l1"}),
-    ("della", {"rank_over": "tensor", "rank_by": "random"}),
-    ("linear", {}),
-    ("linear", {"fuse": "sum"}),
-    ("model_stock", {}),
-    ("ta_elect", {}),
-    ("ta_elect", {"elect": False, "fuse": "sum", "lambda_": 0.4}),
-    ("task_arithmetic", {"lambda_": 0.3}),
-    ("ties", {}),
-    ("ties", {"drop_rate": 0.3, "elect": False}),
-    ("ties", {"trim_over": "global", "fuse": "sum"}),
-]
 # stored as, experts stored as, merged into
 DTYPES = [
     ("float32", "float32", None),
@@ -73,9 +52,16 @@ def policy(name, options, **changed):
 
 def test_every_method_and_every_option_is_compared():
     assert {name for name, _ in CASES} == set(METHODS)
-    for option, choices in (("fuse", FUSE), ("rank_by", RANK_BY), ("rank_over", RANK_OVER), ("rescale", RESCALE)):
+    options = {
+        "fuse": FUSE,
+        "lambda_by": LAMBDA_BY,
+        "rank_by": RANK_BY,
+        "rank_over": RANK_OVER,
+        "rescale": RESCALE,
+        "trim_over": TRIM_OVER,
+    }
+    for option, choices in options.items():
         assert {getattr(make_method(name, **given), option, None) for name, given in CASES} >= set(choices)
-    assert {getattr(make_method(name, **given), "trim_over", None) for name, given in CASES} >= set(TRIM_OVER)
 
 
 @pytest.mark.parametrize(("stored", "theirs", "output"), DTYPES)
@@ -142,6 +128,10 @@ def test_tensors_that_are_left_unpruned(name, options):
         ({"rank_over": "tensor"}, {"drop_rate": 0.0, "epsilon": 0.0}),
         ({"rank_over": "tensor"}, {"rank_over": "row"}),
         ({"rank_by": "random"}, {"drop_rate": 0.2, "epsilon": 0.4, "rescale": "none"}),
+        ({}, {"rank_by": "wanda"}),
+        ({"rank_by": "wanda"}, {"drop_rate": 0.0, "epsilon": 0.0}),
+        ({"rank_by": "proportional"}, {"rank_over": "tensor"}),
+        ({"rank_by": "proportional", "rescale": "l1"}, {"drop_rate": 0.2, "epsilon": 0.1}),
     ],
 )
 def test_options_that_change_with_the_expert_and_the_tensor(options, changed):
@@ -152,13 +142,14 @@ def test_options_that_change_with_the_expert_and_the_tensor(options, changed):
         check(*make_family(kind), policy("della", options, overrides=by_expert), block_elements=128)
 
 
+@pytest.mark.parametrize("rank_by", TRIM_BY)
 @pytest.mark.parametrize("trim_over", TRIM_OVER)
-def test_ties_with_another_drop_rate_for_some_tensors(trim_over):
+def test_ties_with_another_drop_rate_for_some_tensors(trim_over, rank_by):
     def by_tensor(tensor, expert):
         return {"drop_rate": 0.0 if tensor == "rows" else 0.3} if expert == "math" else {}
 
     for drop_rate, kind in itertools.product((0.0, 0.5), ("normal", "zeros")):
-        options = {"drop_rate": drop_rate, "trim_over": trim_over}
+        options = {"drop_rate": drop_rate, "trim_over": trim_over, "rank_by": rank_by}
         check(*make_family(kind), policy("ties", options, overrides=by_tensor), block_elements=128)
 
 
@@ -202,7 +193,18 @@ def test_an_adapter_from_a_folder(tmp_path, dtype):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("della", {}), ("della", {"rank_over": "tensor"}), ("della", {"rescale": "l1"}), ("dare_ties", {}), ("ties", {})],
+    [
+        ("della", {}),
+        ("della", {"rank_over": "tensor"}),
+        ("della", {"rescale": "l1"}),
+        ("dare_ties", {}),
+        ("ties", {}),
+        ("della", {"rank_by": "wanda", "lambda_by": "adaptive"}),
+        ("della", {"rank_by": "wanda", "rank_over": "tensor"}),
+        ("della", {"rank_by": "proportional"}),
+        ("ties", {"rank_by": "wanda"}),
+        ("ties", {"trim_over": "row"}),
+    ],
 )
 def test_long_rows_and_many_blocks(name, options):
     """Rows over 65,536 are ranked in three passes; about 8,192 elements are worked on at once."""
@@ -232,7 +234,7 @@ def test_any_tensor(shape, kind, case, drop_rate, width, elements, weight, store
         options = options | {"drop_rate": drop_rate, "epsilon": round(width * widest, 9)}
     elif "drop_rate" in fields:
         options = options | {"drop_rate": drop_rate}
-    base, experts = make_family(kind, stored, stored, {"w": shape}, ("lm", "math"))
+    base, experts = make_family(kind, stored, stored, {"v": (3, 5), "w": shape}, ("lm", "math"))
     check(base, experts, policy(name, options, weights={"lm": weight}), block_elements=elements)
 
 
@@ -245,7 +247,14 @@ def test_a_tensor_of_which_an_expert_has_more_rows():
     held = MemoryCheckpoint(base)
     for name, options in CASES:
         ours, theirs = (
-            merge_tensors(held, {"lm": MemoryCheckpoint(of)}, make_method(name, **options), 1, vocab="base_rows")
+            merge_tensors(
+                held,
+                {"lm": MemoryCheckpoint(of)},
+                make_method(name, **options),
+                1,
+                vocab="base_rows",
+                activations=make_activations(held, ["lm"]),
+            )
             for of in (more, cut)
         )
         for one, other in zip(ours, theirs, strict=True):

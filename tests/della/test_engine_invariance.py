@@ -11,8 +11,8 @@ from della.errors import InputError
 from della.merge import Merged, merge_points, merge_tensors
 from della.methods import METHODS, make_method
 from della.policy import Policy
-from tests.della.bitwise import KINDS, assert_same, by_engine, by_reference, make_family
-from tests.della.test_engine import CASES
+from tests.della.bitwise import KINDS, assert_same, by_engine, by_reference, make_activations, make_family
+from tests.della.cases import CASES
 
 POINTS = {
     "average": [{}],
@@ -29,6 +29,8 @@ POINTS = {
         {"drop_rate": 0.0},
         {"drop_rate": 0.5},
         {"trim_over": "global"},
+        {"trim_over": "row"},
+        {"trim_over": "row", "lambda_by": "adaptive"},
         {"elect": False, "lambda_": 0.7},
     ],
     "breadcrumbs": [{}, {"drop_rate": 0.5, "gamma": 0.2}, {"elect": True}],
@@ -42,6 +44,7 @@ POINTS = {
         {"rescale": "l1"},
         {"rescale": "none", "elect": False},
         {"fuse": "sum"},
+        {"fuse": "sum", "lambda_by": "adaptive"},
     ],
 }
 
@@ -123,11 +126,21 @@ def test_many_points_in_one_pass_are_the_merges_at_each_point(name, kind):
         assert_same(ours, by_reference(base, experts, method, dtype="float32"))
 
 
-@pytest.mark.parametrize("options", [{"rank_by": "random"}, {"rank_over": "tensor"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rank_by": "random"},
+        {"rank_over": "tensor"},
+        {"rank_by": "wanda"},
+        {"rank_by": "wanda", "rank_over": "tensor"},
+        {"rank_by": "proportional"},
+        {"rank_by": "proportional", "rank_over": "tensor"},
+    ],
+)
 def test_points_of_other_ranks(options):
     base, experts = make_family("ties")
     methods = [make_method("della", drop_rate=p, **options) for p in (0.1, 0.5, 0.9)]
-    by_tensor = list(merge_points(base, experts, methods, 1))
+    by_tensor = list(merge_points(base, experts, methods, 1, activations=make_activations(base, experts)))
     for place, method in enumerate(methods):
         assert_same(as_result(points[place] for points in by_tensor), by_engine(base, experts, method))
 
@@ -159,6 +172,10 @@ NESTED = [
     ("della", {"epsilon": 0.1}),
     ("della", {"epsilon": 0.1, "rank_by": "random"}),
     ("della", {"epsilon": 0.1, "rank_over": "tensor"}),
+    ("della", {"epsilon": 0.1, "rank_by": "wanda"}),
+    ("della", {"epsilon": 0.1, "rank_by": "proportional"}),
+    ("ties", {"trim_over": "row"}),
+    ("ties", {"trim_over": "row", "rank_by": "wanda"}),
     ("dare", {}),
     ("ties", {}),
     ("ties", {"trim_over": "global"}),
@@ -177,7 +194,8 @@ def test_what_a_higher_drop_rate_keeps_a_lower_one_keeps_too(name, options, kind
     fields = make_method(name).__dict__
     switches = {key: value for key, value in (("rescale", "none"), ("elect", False)) if key in fields}
     methods = [make_method(name, drop_rate=rate, **options, **switches) for rate in rates]
-    for points in merge_points(base, {"lm": MemoryCheckpoint(tensors)}, methods, 1):
+    activations = {"lm": make_activations(base, ["other"])["other"]}
+    for points in merge_points(base, {"lm": MemoryCheckpoint(tensors)}, methods, 1, activations=activations):
         assert_nested(points)
 
 

@@ -11,7 +11,7 @@ from della.errors import InputError
 from della.merge import merge_points, merge_tensors
 from della.methods import make_method
 from tests.della.bitwise import MemoryAdapter, by_engine, by_reference, make_adapter, make_family
-from tests.della.test_engine import CASES
+from tests.della.cases import CASES
 
 SHAPES = {"a": (40, 64), "b": (300,), "c": (3, 5, 7), "d": (30, 64)}
 PLACES = [("a", 0), ("a", 2559), ("b", 150), ("c", 104), ("d", 1000)]  # first and later blocks, later tensors

@@ -126,7 +126,8 @@ def dropped(delta: np.ndarray, drawn: np.ndarray, drop_rate: float, epsilon: flo
     one, code = np.zeros((1, 1), np.int64), np.full((1, 1), prune.MAGPRUNE)
     factors = np.ones((1, 1), np.float32)
     points = (code, one[0], one[0], factors[0], factors, one.astype(np.uint32), one)
-    tables = (thresholds[None], keep.astype(np.float32)[None], np.array([scaled]), one, factors)
+    unused = np.zeros((1, 2)), np.full((1, 1, 2), -1, np.float32), np.empty((1, 0), np.float32)
+    tables = (thresholds[None], keep.astype(np.float32)[None], np.array([scaled]), one, factors, *unused)
     kept = prune.prune(0, 0, n, n, points, tables, singles, words)
     return singles[6], kept
 

@@ -7,12 +7,16 @@ from della.checkpoint import MemoryCheckpoint
 from della.errors import InputError
 from della.merge import merge_tensors
 from della.methods import METHODS, make_method
+from tests.della.bitwise import make_activations
 from tests.della.models import content_hash, philox_family, philox_model, philox_tensor
 
 
 def merged(name, *, seed=1, experts=("code", "lm", "math"), dtype=None, stored=torch.float32, **options):
     base, models = philox_family(experts, stored)
-    return {m.name: m.tensor for m in merge_tensors(base, models, make_method(name, **options), seed, dtype)}
+    activations = make_activations(base, models)
+    method = make_method(name, **options)
+    parts = merge_tensors(base, models, method, seed, dtype, activations=activations)
+    return {m.name: m.tensor for m in parts}
 
 
 def same(one, other):
@@ -123,7 +127,15 @@ def test_election_and_mean_worked_by_hand():
         ("della", {"rescale": "none"}),
         ("della", {"rank_by": "random"}),
         ("della", {"rank_over": "tensor"}),
+        ("della", {"rank_by": "proportional"}),
+        ("della", {"rank_by": "wanda"}),
         ("della", {"lambda_": 1.1}),
+        ("della", {"lambda_by": "adaptive"}),
+        ("ties", {"trim_over": "row"}),
+        ("ties", {"rank_by": "wanda"}),
+        ("ties", {"lambda_by": "adaptive"}),
+        ("dare_elect", {"lambda_by": "adaptive"}),
+        ("ta_elect", {"lambda_by": "adaptive"}),
     ],
 )
 def test_every_switch_changes_the_weights(name, option):

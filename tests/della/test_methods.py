@@ -1,13 +1,16 @@
 """The rows and their options: strict, checked before anything loads, composable by Hydra."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ValidationError
 
 from della.errors import InputError
-from della.methods import METHODS, describe, make_method
+from della.files import canonical
+from della.methods import METHODS, describe, make_method, undescribed
+from della.record import read_compact
 
 
 def test_a_window_that_ends_at_one_in_floats_alone_is_refused():
@@ -63,7 +66,20 @@ def test_every_option_says_what_it_is(name):
         ("dare", {"lambda_": -3.5e38}, "lambda_ is -3.5e+38; write a finite number"),
         ("ta_elect", {"elect": 1}, "elect is 1; write true or false"),
         ("della", {"rescale": "l2"}, "rescale is 'l2'; write one of per_parameter, l1, none"),
-        ("della", {"rank_by": "wander"}, "rank_by is 'wander'; write one of magnitude, random"),
+        ("della", {"rank_by": "wander"}, "rank_by is 'wander'; write one of magnitude, random, wanda, proportional"),
+        ("ties", {"rank_by": "random"}, "rank_by is 'random'; write one of magnitude, wanda"),
+        ("della", {"lambda_by": "ada_row"}, "lambda_by is 'ada_row'; write one of constant, adaptive"),
+        (
+            "della",
+            {"lambda_by": "adaptive", "elect": False},
+            "lambda_by=adaptive counts what is elected, and elect is false; write elect=true",
+        ),
+        (
+            "ties",
+            {"lambda_by": "adaptive", "lambda_": 1.1},
+            "lambda_by=adaptive takes lambda's place, and lambda_ is 1.1; leave lambda_ at 1",
+        ),
+        ("dare", {"lambda_by": "adaptive"}, "method dare has no option 'lambda_by'"),
         ("della", {"epsilon": -0.1}, "epsilon is -0.1; write a number >= 0"),
         (
             "della",
@@ -111,3 +127,25 @@ def test_a_description_names_the_method_and_every_option_with_one_spelling():
         "lambda_": 1.0,
     }
     assert describe(make_method("average")) == {"name": "average"}
+
+
+def test_options_that_came_later_are_described_where_they_are_not_at_their_defaults():
+    """So a merge that was described before they were there is still the same run."""
+    assert "lambda_by" not in describe(make_method("della"))
+    assert describe(make_method("della", lambda_by="adaptive"))["lambda_by"] == "adaptive"
+    changed = describe(make_method("ties", rank_by="wanda"))
+    assert (changed["rank_by"], "lambda_by" in changed) == ("wanda", False)
+    assert undescribed("ties") == {"rank_by": "magnitude", "lambda_by": "constant"}
+    assert undescribed("unmerged") == undescribed("dare") == {}
+
+
+RECORDS = sorted((Path(__file__).parents[2] / "results" / "tiny").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.stem)
+def test_committed_records_describe_their_methods_as_they_would_be_described_now(file):
+    """The description is part of a run's identity: were it another, every run would count as not yet done."""
+    methods = {canonical(r["config"]["method"]): r["config"]["method"] for r in read_compact(file)}
+    for method in (method for method in methods.values() if method["name"] in METHODS):
+        options = {name: value for name, value in method.items() if name != "name"}
+        assert describe(make_method(method["name"], **options)) == method

@@ -11,6 +11,7 @@ from della.merge import merge_tensors
 from della.methods import METHODS, make_method
 from della.policy import Policy
 from tests.della import reference
+from tests.della.bitwise import make_activations
 
 CASES = [
     ("average", {}),
@@ -36,6 +37,16 @@ CASES = [
     ("della", {"drop_rate": 0.3, "epsilon": 0.6, "rank_over": "tensor", "rescale": "l1"}),
     ("della", {"drop_rate": 0.5, "epsilon": 0.9, "rank_by": "random", "fuse": "sum"}),
     ("della", {"rank_by": "random", "rank_over": "tensor", "elect": False, "rescale": "none"}),
+    ("della", {"rank_by": "proportional", "epsilon": 0.8}),
+    ("della", {"rank_by": "proportional", "rank_over": "tensor", "drop_rate": 0.3, "rescale": "l1"}),
+    ("della", {"rank_by": "wanda", "epsilon": 0.8}),
+    ("della", {"rank_by": "wanda", "rank_over": "tensor"}),
+    ("della", {"lambda_by": "adaptive"}),
+    ("ta_elect", {"lambda_by": "adaptive", "fuse": "sum"}),
+    ("dare_elect", {"lambda_by": "adaptive", "rescale": "none"}),
+    ("ties", {"lambda_by": "adaptive", "trim_over": "row"}),
+    ("ties", {"rank_by": "wanda", "drop_rate": 0.5}),
+    ("ties", {"rank_by": "wanda", "trim_over": "row", "drop_rate": 0.3}),
 ]
 SHAPES = [(), (0,), (4, 0), (1,), (5, 1), (1, 7), (9,), (4, 6), (2, 3, 4), (3, 400)]
 
@@ -61,9 +72,12 @@ def assert_equal(name: str, given: dict, kind: str, shapes: list[tuple[int, ...]
     method = make_method(name, **given)
     options = {"elect": method.elect, "fuse": method.fuse, "lambda_": method.lambda_, **dataclasses.asdict(method)}
     held = {n: checkpoint(e) for n, e in experts.items()}
-    for merged in merge_tensors(checkpoint(base), held, Policy(method, weights=weights), seed=4):
+    activations = make_activations(checkpoint(base), experts)
+    policy = Policy(method, weights=weights)
+    for merged in merge_tensors(checkpoint(base), held, policy, seed=4, activations=activations):
         of = {n: e[merged.name] for n, e in experts.items()}
-        expected = reference.merge(name, options, base[merged.name], of, 4, merged.name, weights)
+        norms = {n: activations[n].norms[merged.name] for n in experts if merged.name in activations[n].norms}
+        expected = reference.merge(name, options, base[merged.name], of, 4, merged.name, weights, norms)
         assert merged.tensor.numpy().tobytes() == expected.tobytes(), f"{merged.name}: {base[merged.name].shape}"
 
 

@@ -58,6 +58,19 @@ def test_runs_off_the_grid_are_no_candidates():
     assert (choice.score, choice.method["elect"]) == (0.5, True)
 
 
+def test_an_option_that_records_leave_out_at_its_default_still_tells_grids_apart():
+    """A record of constant lambda does not name lambda_by; it is no point of a grid of adaptive lambda.
+
+    Math scores 0.5 in both: means 0.7 and 0.45.
+    """
+    records = [dev(9, drop_rate=0.5), dev(4, drop_rate=0.5, lambda_by="adaptive")]
+    assert "lambda_by" not in records[0]["config"]["method"]
+    assert {run.option("lambda_by") for run in read_runs(records)} == {"adaptive", "constant"}
+    common = GRID | {"options": {"drop_rate": [0.5]}}
+    adaptive = GRID | {"options": {"drop_rate": [0.5], "lambda_by": ["adaptive"]}}
+    assert [choice.score for grid in (common, adaptive) for choice in choose(records, [grid])] == [0.7, 0.45]
+
+
 def test_the_choice_on_test_is_made_on_test_records():
     records = [dev(9, drop_rate=0.3, lambda_=1.0), dev(6, drop_rate=0.5, lambda_=1.0, split="test")]
     (choice,) = choose(records, [GRID], "test")

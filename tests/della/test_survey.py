@@ -70,7 +70,7 @@ def test_a_sample_that_misleads_changes_nothing(kind):
         values[sampled] *= np.float32(1000 if kind == "misleading" else 0)
     tensor, ranges = prepared(values)
     (source,) = tensor.experts.values()
-    assert survey._guess(tensor, source, count // 2) is not None
+    assert survey._guess(tensor, 0, source, count // 2) is not None
     for drop_rate in (0.2, 0.8, 0.99):
         theirs = find_cut(lambda: [torch.from_numpy(values)], drop_rate)
         ours = survey.tensor_cut(tensor, 0, source, ranges, drop_rate)
