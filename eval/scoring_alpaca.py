@@ -111,7 +111,7 @@ def _places(texts: Sequence[str], known: Sequence[str]) -> list[int | None]:
     seen: Counter[tuple[int, ...]] = Counter()
     found: list[int | None] = []
     for text in texts:
-        numbers = tuple(exact.get(text) or alike.get(" ".join(text.split()), ()))
+        numbers = tuple(exact.get(text, alike.get(" ".join(text.split()), [])))
         found.append(numbers[min(seen[numbers], len(numbers) - 1)] if numbers else None)
         seen[numbers] += 1
     return found
