@@ -38,6 +38,7 @@ VARIANT_STYLE = {
     "magnitude tensor": (RED, "v"),
     "random row": (PURPLE, "P"),
     "random tensor": (GREEN, "^"),
+    "proportional row": (GREY, "s"),
 }
 CURVE_STYLE = ((BLUE, "D"), (ORANGE, "o"), (GREEN, "^"), (RED, "v"), (PURPLE, "P"))
 STYLE = {
@@ -78,7 +79,7 @@ def profiles(runs: Sequence[Run], axis: str) -> Mapping[tuple[tuple[str, ...], s
     return best
 
 
-def _line(axes: Axes, curve: Curve, colour: str, marker: str, label: str) -> None:
+def line(axes: Axes, curve: Curve, colour: str, marker: str, label: str) -> None:
     """A curve in percent with its 95 % band."""
     found = [(x, y) for x, y in sorted(curve.items()) if y is not None]
     x = [value for value, _ in found]
@@ -88,20 +89,24 @@ def _line(axes: Axes, curve: Curve, colour: str, marker: str, label: str) -> Non
     axes.plot(x, [100 * y.value for _, y in found], color=colour, marker=marker, label=label)
 
 
-def _level(axes: Axes, found: Estimate, colour: str, label: str) -> None:
+def level(axes: Axes, found: Estimate, colour: str, label: str) -> None:
     """A horizontal line in percent with its 95 % band."""
     axes.axhspan(100 * found.low, 100 * found.high, color=colour, alpha=0.09, lw=0)
     axes.axhline(100 * found.value, color=colour, ls="--", label=label)
 
 
-def _panels(
+def panels(
     titles: Sequence[str],
     xlabel: str,
     ylabels: Sequence[str],
     ticks: Sequence[float],
     draw: Callable[[Axes, int], None],
+    names: Sequence[str] | None = None,
 ) -> Figure:
-    """One panel per title, side by side or two by two, with one scale and one legend for all."""
+    """One panel per title, side by side or two by two, with one scale and one legend for all.
+
+    names: what to write at the ticks; None: their numbers.
+    """
     count = len(titles)
     columns = count if count < 4 else 2
     rows = -(-count // columns)
@@ -116,13 +121,14 @@ def _panels(
             axes.set_title(titles[index], fontsize=10)
             axes.set_ylabel(ylabels[index])
             axes.set_xlabel(xlabel)
-            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks] if names is None else names)
             axes.tick_params(labelleft=True)
         handles: dict[str, Any] = {}
         for axes in grid.flat[:count]:
             handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        beside = (2 if max(map(len, handles), default=0) > 12 else 3) * columns  # long labels: fewer side by side
         figure.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 3 * columns)
+            list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), beside)
         )
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, for both formats
@@ -138,14 +144,14 @@ def _methods_figure(found: Mapping[tuple, Curve], xlabel: str, split: str) -> Fi
         for method in FRAME:
             curve = found.get((merges[index], method), {})
             colour, marker = METHOD_STYLE[method]
-            if (level := curve.get(None)) is not None:
-                _level(axes, level, colour, METHOD_LABELS[method])
+            if (whole := curve.get(None)) is not None:
+                level(axes, whole, colour, METHOD_LABELS[method])
             elif curve:
-                _line(axes, curve, colour, marker, METHOD_LABELS[method])
+                line(axes, curve, colour, marker, METHOD_LABELS[method])
 
     titles = [merge_label(merge) for merge in merges]
     ticks = sorted({x for curve in found.values() for x in curve if x is not None})
-    return _panels(titles, xlabel, [f"Avg on {split} prompts (%)"] * len(titles), ticks, draw)
+    return panels(titles, xlabel, [f"Avg on {split} prompts (%)"] * len(titles), ticks, draw)
 
 
 def drop_rate_figure(runs: Sequence[Run], split: str) -> Figure | None:
@@ -165,14 +171,16 @@ def pruning_figure(found: Pruning) -> Figure:
         expert = found.experts[index]
         whole = found.score(expert, UNMERGED, 0.0)
         if whole is not None:
-            _level(axes, whole, GREY, "not pruned")
+            level(axes, whole, GREY, "not pruned")
         for variant in found.variants:
-            curve = {p: found.score(expert, variant, p) for p in found.drop_rates}
-            _line(axes, curve, *VARIANT_STYLE[variant], VARIANTS[variant])
+            curve = {p: score for p in found.drop_rates if (score := found.score(expert, variant, p))}
+            if curve:
+                line(axes, curve, *VARIANT_STYLE[variant], VARIANTS[variant])
 
     titles = [f"{EXPERT_LABELS[name]} expert" for name in found.experts]
     ylabels = [f"{BENCHMARK_LABELS[benchmark_of(name)]} (%)" for name in found.experts]
-    return _panels(titles, "drop rate $p$", ylabels, found.drop_rates, draw)
+    ticks = [p for p in found.drop_rates if round(p, 1) == p]  # those above 0.9 stand too close for labels
+    return panels(titles, "drop rate $p$", ylabels, ticks, draw)
 
 
 def epsilon_figure(found: Epsilons) -> Figure | None:
@@ -189,14 +197,14 @@ def epsilon_figure(found: Epsilons) -> Figure | None:
             label = f"$p$ = {p:g}" + (f", $\\lambda$ = {lambda_:g}" if len(lambdas) > 1 else "")
             if widths:
                 curve = {epsilon: found.average((merges[index], p, lambda_), epsilon) for epsilon in widths}
-                _line(axes, curve, *CURVE_STYLE[order % len(CURVE_STYLE)], label)
+                line(axes, curve, *CURVE_STYLE[order % len(CURVE_STYLE)], label)
 
     titles = [f"{merge_label(merge)}{' alone' if len(merge) == 1 else ''}" for merge in merges]
     ylabels = [
         "Avg on test prompts (%)" if len(m) > 1 else f"{BENCHMARK_LABELS[benchmarks_of(m)[0]]} (%)" for m in merges
     ]
     ticks = sorted({epsilon for widths in found.curves.values() for epsilon in widths if round(epsilon, 1) == epsilon})
-    return _panels(titles, "window width $\\epsilon$ (0: DARE)", ylabels, ticks, draw)
+    return panels(titles, "window width $\\epsilon$ (0: DARE)", ylabels, ticks, draw)
 
 
 def write_figure(figure: Figure, out: Path, name: str, source: str) -> list[Path]:

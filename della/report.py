@@ -17,14 +17,19 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from della import figures
+from della.ablation_figures import ablation_figure
 from della.errors import InputError
 from della.files import write_atomically
 from della.outcomes import METHOD_LABELS, Run, merge_label, read_runs, widest
 from della.selection import Choice, Grid, choose_runs, complete_families, final_runs, grids_of, on_grid
 from della.statistics import REPLICATES
+from della.tables.ablation_study import AblationStudy
+from della.tables.ablation_tables import cells_table, gaps_table
+from della.tables.ablations import Ablation, told
 from della.tables.epsilon import Epsilons, epsilon_table
 from della.tables.experts import experts_table, groups_table, unmerged_runs
-from della.tables.main import gaps_table, main_study, main_table
+from della.tables.main import gaps_table as main_gaps_table
+from della.tables.main import main_study, main_table
 from della.tables.noise import noise_table
 from della.tables.pruning import pruning_study, pruning_summary, pruning_table
 from della.tables.published import PUBLISHED, Published, Table1, read_published
@@ -95,7 +100,8 @@ def build_report(
     published: Path = PUBLISHED,
 ) -> Report:
     """All tables and figures that the records carry. Table 1 and the gaps are there, "not run" in every cell that is
-    missing, unless the records are of sweeps that choose nothing; any other table is left out where it has no records.
+    missing, unless the records are of sweeps that choose nothing, or of one of the paper's other comparisons
+    (`della.tables.ablations`), which then stands alone; any other table is left out where it has no records.
 
     records: of one family (any training seeds), one engine, one judge. select: where hyperparameters are chosen, "dev"
     or "test". grids: those of the sweep behind Table 1; None: as far as the records span.
@@ -105,6 +111,10 @@ def build_report(
     about = _one_setting(runs)
     report = Report(f"Made by `{command}` at commit {commit}.")
     rows = read_published(published)
+    if found := _ablations(runs, select, grids):
+        for ablation in found:
+            _add_ablation(report, AblationStudy(ablation, runs, grids, select), rows, select, about)
+        return report
     _add_main(report, runs, Table1(rows), select, grids, about)
     plain = [f"{about}.", CELL_NOTE, INTERVAL_NOTE]
     _add(report, experts_table(runs, plain))
@@ -126,6 +136,28 @@ def _add(report: Report, table: Table | None) -> None:
         report.tables[table.name] = table
 
 
+def _ablations(runs: Sequence[Run], select: str, grids: Sequence[Grid] | None) -> list[Ablation]:
+    """The paper's other comparisons that the records are of; a search on the test prompts is none by itself."""
+    test = [run for run in runs if run.split == "test"]
+    search = grids_of([run for run in runs if len(run.merge) > 1 and run.split == select]) if grids is None else grids
+    curves = [run for run in test if not any(on_grid(run, grid) for grid in search)]
+    return told(test, curves, grids or [])
+
+
+def _add_ablation(report: Report, found: AblationStudy, rows: Sequence[Published], select: str, about: str) -> None:
+    """The scores, the differences and the figure of one comparison."""
+    choices = [choice for chosen in found.choices.values() for choice in chosen]
+    setting = [_about(found.runs, about), INTERVAL_NOTE]
+    if len(found.epsilons) == 1:
+        setting.insert(0, f"MAGPRUNE: epsilon {found.epsilons[0]:g} (full width).")
+    notes = [CELL_NOTE, *(_choice_notes(choices, select) if choices else []), *setting, *found.ablation.notes]
+    notes.append("paper: other models and, but for the real benchmarks, other data: compare differences, not levels.")
+    _add(report, cells_table(found, rows, notes))
+    _add(report, gaps_table(found, rows, setting))
+    if figure := ablation_figure(found):
+        report.figures[found.ablation.name] = figure
+
+
 def _add_main(
     report: Report, runs: list[Run], paper: Table1, select: str, grids: Sequence[Grid] | None, about: str
 ) -> None:
@@ -145,7 +177,7 @@ def _add_main(
     notes = [CELL_NOTE, *_choice_notes(choices, select), _about(shown, about), INTERVAL_NOTE]
     notes.append("paper: other models and, but for the real benchmarks, other data: compare differences, not levels.")
     _add(report, main_table(study, choices, paper, notes))
-    _add(report, gaps_table(study, paper))
+    _add(report, main_gaps_table(study, paper))
     report.tables["gaps"].notes += [_about(shown, about), f"Selection: {SELECT_NOTE[select]}."]
     search = [run for run in merged if run.split == select and any(on_grid(run, grid) for grid in grids)]
     drawn = {"drop_rate": figures.drop_rate_figure(search, select), "lambda": figures.lambda_figure(search, select)}
@@ -156,7 +188,7 @@ def _add_pruning(report: Report, runs: Sequence[Run], rows: Sequence[Published],
     """The pruning table, its short form and its figure, from test runs of single experts."""
     if found := pruning_study(runs):
         paper = "paper: Table 6, WizardMath-13B on GSM8K, points; it gives no intervals."
-        notes = [_about(runs, about), f"MAGPRUNE: epsilon {found.epsilon:g}.", CELL_NOTE, INTERVAL_NOTE, paper]
+        notes = [_about(runs, about), found.epsilon_note, CELL_NOTE, INTERVAL_NOTE, paper]
         _add(report, pruning_table(found, rows, notes))
         report.summaries["pruning_summary"] = pruning_summary(found, rows, notes)
         report.figures["pruning"] = figures.pruning_figure(found)

@@ -65,11 +65,27 @@ def combinations(grid: Grid) -> list[Any]:
     ]
 
 
+def family_seeds(config: RunConfig) -> list[int]:
+    """The training seeds of a sweep's families: those it names, or the one of `experts`.
+
+    A family of folders was trained once, whatever a sweep names: it has the one of `experts`, which nothing reads.
+    """
+    named = config.sweep.family_seeds if config.experts.recipe else []
+    return named or [config.experts.seed]
+
+
+def ignored(config: RunConfig) -> str | None:
+    """What of a sweep this family has no use for, as one line; None where all of it counts."""
+    seeds = config.sweep.family_seeds
+    if config.experts.recipe or len(seeds) < 2:
+        return None
+    return f"sweep.family_seeds={seeds} is ignored: experts={config.experts.family} is not trained by a recipe"
+
+
 def expand(config: RunConfig, grid: Grid, split: str, limit: int | None, seeds: list[int]) -> list[Point]:
     """All points of one block on one split; a method that draws nothing has one point, with no seed."""
-    families = config.sweep.family_seeds or [config.experts.seed]
     points = []
-    for family_seed, merge, options in itertools.product(families, grid.merge, combinations(grid)):
+    for family_seed, merge, options in itertools.product(family_seeds(config), grid.merge, combinations(grid)):
         for seed in seeds if options.is_random else [None]:
             points.append(Point(family_seed, tuple(sorted(merge)), grid.method, options, seed, split, limit, grid.on))
     return points

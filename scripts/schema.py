@@ -25,6 +25,7 @@ from scripts.planning.gpus import GPUS, find_gpu
 from scripts.planning.settings import Assume
 from scripts.prompts_settings import PromptsConfig
 from scripts.scoring_settings import ScoreOptions
+from scripts.sweep_checks import check_sweep
 from scripts.timing.engine_settings import EngineBenchConfig
 from scripts.timing.settings import BenchConfig
 
@@ -149,6 +150,8 @@ class RunConfig:
         at_least("limit", self.limit, 1)
         at_least("workers", self.workers, 1)
         some_benchmark(self.benchmarks)
+        if self.sweep.name:
+            check_sweep(self)
 
 
 @dataclass

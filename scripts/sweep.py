@@ -9,6 +9,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from della.claim import claim
 from della.record import find_done, find_record, write_record
 from della.tracking import Tracker
 from scripts.door import INVOCATION, RunsFailed
-from scripts.points import Point, first_stage, second_stage
+from scripts.points import Point, first_stage, ignored, second_stage
 from scripts.schema import RunConfig
 from scripts.session import Session
 
@@ -133,6 +134,8 @@ def recorded(
 def run_sweep(config: RunConfig) -> None:
     """Runs this worker's share of the sweep. Raises RunsFailed in worker 0 if any point failed."""
     die_with_parent()
+    if config.worker == 0 and (note := ignored(config)):
+        print(f"note: {note}", file=sys.stderr)
     folder = Path(config.paths.work) / "records"
     tracker = open_tracker(config, folder) if config.worker == 0 else None
     session = Session(config)

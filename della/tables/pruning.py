@@ -17,19 +17,43 @@ VARIANTS = {
     "magnitude tensor": "MAGPRUNE, tensor",
     "random row": "random rank, row",
     "random tensor": "random rank, tensor",
+    "proportional row": "proportional, row",
 }
 MAGPRUNE = "magnitude row"
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """The study behind the table and the figure: cells (expert, variant, drop rate), (expert, "unmerged", 0.0)."""
+    """The study behind the table and the figure: cells (expert, variant, drop rate), (expert, "unmerged", 0.0).
+
+    epsilons: MAGPRUNE's at each drop rate that it ran at.
+    """
 
     study: Study
     experts: list[str]
     variants: list[str]
     drop_rates: list[float]
-    epsilon: float
+    epsilons: dict[float, float]
+
+    @property
+    def epsilon(self) -> float:
+        """That of most drop rates (then the smallest)."""
+        found = list(self.epsilons.values())
+        return min(found, key=lambda epsilon: (-found.count(epsilon), epsilon))
+
+    @property
+    def epsilon_note(self) -> str:
+        """`MAGPRUNE: epsilon 0.14; 0.1 at drop rate 0.93, 0.94.`"""
+        others: dict[float, list[float]] = {}
+        for rate, epsilon in sorted(self.epsilons.items()):
+            if epsilon != self.epsilon:
+                others.setdefault(epsilon, []).append(rate)
+        more = [f"; {e:g} at drop rate {', '.join(f'{p:g}' for p in rates)}" for e, rates in sorted(others.items())]
+        return f"MAGPRUNE: epsilon {self.epsilon:g}{''.join(more)}."
+
+    def rates_of(self, expert: str) -> list[float]:
+        """The drop rates that an expert ran at."""
+        return [p for p in self.drop_rates if any((expert, name, p) in self.study.cells for name in self.variants)]
 
     def score(self, expert: str, variant: str, drop_rate: float) -> Estimate | None:
         """A pruned expert's score on its own benchmark."""
@@ -59,7 +83,8 @@ def _variant(run: Run) -> str | None:
 def pruning_study(runs: Sequence[Run]) -> Pruning | None:
     """Collects the test runs of pruned single experts; None without both DARE and MAGPRUNE.
 
-    Of several epsilons, that with most drop rates is shown (then the smallest): `della.tables.epsilon` has the others.
+    Of several epsilons, that with most drop rates is shown (then the smallest), and at a drop rate without it the next:
+    `della.tables.epsilon` has the others.
     """
     alone = [r for r in runs if r.split == "test" and len(r.merge) == 1 and r.merge[0] in EXPERT_BENCHMARK]
     alone = [r for r in alone if set(benchmarks_of(r.merge)) <= set(r.scores)]
@@ -70,19 +95,20 @@ def pruning_study(runs: Sequence[Run]) -> Pruning | None:
     for run in pruned:
         if run.method == "della":
             rates.setdefault(float(run.option("epsilon")), set()).add(run.option("drop_rate"))  # type: ignore[arg-type]
-    epsilon = min(rates, key=lambda e: (-len(rates[e]), e))
+    order = sorted(rates, key=lambda e: (-len(rates[e]), e))
+    epsilons = {float(p): next(e for e in order if p in rates[e]) for p in set().union(*rates.values())}
     cells: dict[tuple[str, str, float], list[Run]] = {}
     for run in pruned:
-        if run.method == "dare" or run.option("epsilon") == epsilon:
-            key = (run.merge[0], _variant(run) or "", float(run.option("drop_rate")))  # type: ignore[arg-type]
-            cells.setdefault(key, []).append(run)
+        drop_rate = float(run.option("drop_rate"))  # type: ignore[arg-type]
+        if run.method == "dare" or run.option("epsilon") == epsilons[drop_rate]:
+            cells.setdefault((run.merge[0], _variant(run) or "", drop_rate), []).append(run)
     experts = sorted({key[0] for key in cells}, key=lambda name: merge_order([name]))
     variants = [name for name in VARIANTS if any(key[1] == name for key in cells)]
     drop_rates = sorted({key[2] for key in cells})
     for run in alone:
         if run.method == UNMERGED and run.merge[0] in experts:
             cells.setdefault((run.merge[0], UNMERGED, 0.0), []).append(run)
-    return Pruning(Study(cells), experts, variants, drop_rates, epsilon)
+    return Pruning(Study(cells), experts, variants, drop_rates, epsilons)
 
 
 def pruning_table(found: Pruning, rows: Sequence[Published], notes: Sequence[str]) -> Table:
@@ -98,9 +124,13 @@ def pruning_table(found: Pruning, rows: Sequence[Published], notes: Sequence[str
         blank = [NOT_APPLICABLE] * (len(found.variants) + 1)
         table.rows.append([label, "none", score_text(whole), *blank])
         table.record(whole, merge=label, method=UNMERGED, benchmark=benchmark_of(expert))
-        for p in found.drop_rates:
+        tried = _tried(found, expert)
+        for p in found.rates_of(expert):
             row = [label, f"{p:g}"]
             for variant in found.variants:
+                if variant not in tried:
+                    row.append(NOT_APPLICABLE)
+                    continue
                 cell = found.score(expert, variant, p)
                 row.append(score_text(cell))
                 runs = found.study.cells.get((expert, variant, p), [])
@@ -109,7 +139,7 @@ def pruning_table(found: Pruning, rows: Sequence[Published], notes: Sequence[str
                 table.record(cell, **keys)
             table.rows.append([*row, *_gain(table, found, expert, [p], f"{p:g}", printed)])
         blank = [NOT_APPLICABLE] * len(found.variants)
-        row = [label, "mean", *blank, *_gain(table, found, expert, found.drop_rates, "mean", printed)]
+        row = [label, "mean", *blank, *_gain(table, found, expert, found.rates_of(expert), "mean", printed)]
         table.rows.append(row)
     table.notes += _detectable(found)
     return table
@@ -124,14 +154,27 @@ def pruning_summary(found: Pruning, rows: Sequence[Published], notes: Sequence[s
     for label, rates in [*((f"{p:g}", [p]) for p in found.drop_rates), ("mean", found.drop_rates)]:
         if label == "mean":
             table.rule()
-        ours = [_gain(table, found, expert, rates, label, {})[0] for expert in found.experts]
+        ours = [_summary(table, found, expert, rates, label) for expert in found.experts]
         table.rows.append([label, *ours, signed(printed[label]) if label in printed else NOT_APPLICABLE])
     table.notes += _detectable(found)
     return table
 
 
+def _tried(found: Pruning, expert: str) -> set[str]:
+    """The variants that an expert ran with, at whatever drop rate; the others are not in the sweep."""
+    return {"dare", MAGPRUNE, *(variant for name, variant, _ in found.study.cells if name == expert)}
+
+
+def _summary(table: Table, found: Pruning, expert: str, rates: Sequence[float], label: str) -> str:
+    """A cell of the short form; `-` at drop rates that the sweep leaves out for an expert."""
+    own = [p for p in rates if p in found.rates_of(expert)]
+    return _gain(table, found, expert, own, label, {})[0] if own else NOT_APPLICABLE
+
+
 def _detectable(found: Pruning) -> list[str]:
-    gains = {EXPERT_LABELS[expert]: [found.gain(expert, [p]) for p in found.drop_rates] for expert in found.experts}
+    gains = {
+        EXPERT_LABELS[expert]: [found.gain(expert, [p]) for p in found.rates_of(expert)] for expert in found.experts
+    }
     return detectable_note("MAGPRUNE - DARE at one drop rate", gains)
 
 

@@ -19,18 +19,21 @@ def cells(table: str) -> dict[tuple[str, str, str, str], dict[str, float]]:
 
 
 def test_every_table_of_the_paper_is_there_in_full():
-    """Table 1: 3 + 16 rows of 4; 2: 2 rows of 3; 3: 5 x 4; 4: 16 x 4; 5: 3 x (3 + 3 + 3 + 4); 6: 9 x 5; 7: 5 x 13."""
+    """Table 1: 3 + 16 rows of 4; 2: 2 rows of 3; 3: 5 x 4; 4: 16 x 4; 5: 3 x (3 + 3 + 3 + 4); 6: 9 x 5; 7: 5 x 13.
+
+    And what the text says of figures and tables: one gap of Table 2, two of Table 3, three of Figure 5 and of Table 6.
+    """
     counts: dict[str, int] = defaultdict(int)
     for row in ROWS:
         counts[row.table] += 1
-    assert counts == {"1": 76, "2": 6, "3": 20, "4": 64, "5": 39, "6": 45, "7": 65, "headline": 4}
+    assert counts == {"1": 76, "2": 6, "3": 20, "4": 64, "5": 39, "6": 45, "7": 65, "headline": 4, "text": 9}
 
 
 def test_every_number_has_a_source_a_unit_and_a_locator():
     for row in ROWS:
         assert row.source == "arXiv 2406.11617v1"
         assert row.unit in ("percent", "fraction", "points")
-        assert row.locator.startswith(("Table ", "Abstract"))
+        assert row.locator.startswith(("Table ", "Abstract", "Text on "))
 
 
 def test_a_cell_is_empty_exactly_where_the_paper_prints_a_slash():
@@ -91,6 +94,16 @@ def test_table_6s_means_give_the_gaps_of_the_text():
     assert [round(means[name], 3) for name in names] == [0.628, 0.641, 0.630, 0.618, 0.624]
     row = means["magnitude,row"]
     assert [round(100 * (row - means[name]), 1) for name in (names[0], names[2], names[4])] == [1.3, 1.0, 1.6]
+
+
+def test_the_gaps_that_the_text_prints_follow_from_the_tables():
+    """Table 2: 41.5 - 33.9 = 7.6 points; Tables 3 and 6 as above; Figure 5's follow from no table."""
+    text = {(row.method, row.variant): row.value for row in ROWS if row.table == "text"}
+    two = {variant: row["avg"] for (_, _, variant, _), row in cells("2").items()}
+    assert text["", "rescale - no_rescale"] == pytest.approx(two["rescale"] - two["no_rescale"])
+    assert (text["dare", "rescale - no_rescale"], text["della", "rescale - no_rescale"]) == (28.4, 28.7)
+    assert [value for (_, variant), value in text.items() if variant.startswith("magnitude")] == [1.3, 1.0, 1.6]
+    assert sum(variant == "constant - adaptive" for _, variant in text) == 3
 
 
 def test_dellas_column_of_table_5_is_that_of_table_1():

@@ -55,6 +55,37 @@ def test_a_drop_rate_that_one_pruning_lacks_is_not_run():
     assert table.rows[3][4] == "not run"
 
 
+def test_a_drop_rate_beyond_one_epsilon_is_shown_with_another():
+    """Three rates ran with 0.14, 0.94 with 0.1 alone, which p + epsilon/2 < 1 allows; 0.5 with 0.1 stays out."""
+    records = [pruned("dare", count, p) for count, p in ((75, 0.3), (70, 0.5), (40, 0.9), (20, 0.94))]
+    records += [pruned("della", count, p) for count, p in ((79, 0.3), (80, 0.5), (60, 0.9))]
+    records += [pruned("della", 30, 0.94, epsilon=0.1), pruned("della", 1, 0.5, epsilon=0.1)]
+    found = pruning_study(read_runs(records))
+    assert found.epsilons == {0.3: 0.14, 0.5: 0.14, 0.9: 0.14, 0.94: 0.1}
+    assert found.epsilon_note == "MAGPRUNE: epsilon 0.14; 0.1 at drop rate 0.94."
+    table = pruning_table(found, read_published(), [])
+    assert [row[-2].split(" ")[0] for row in table.rows] == ["-", "+4.0", "+10.0", "+20.0", "+10.0", "+11.0"]
+    assert [row[-1] for row in table.rows] == ["-", "+1.6", "+2.1", "+2.1", "+4.8", "-"]
+
+
+def test_drop_rates_and_prunings_that_an_expert_was_left_out_of_are_no_rows_and_no_gaps():
+    """Math alone ran at 0.9 and in proportion to the magnitude: Code has neither, and not "not run"."""
+    records = [pruned("dare", 70, 0.5), pruned("della", 80, 0.5), pruned("dare", 40, 0.9), pruned("della", 60, 0.9)]
+    records.append(pruned("della", 65, 0.9, rank_by="proportional"))
+    records += [
+        record(["code"], m, {"mbpp": right(n)}, seed=1, drop_rate=0.5) for m, n in (("dare", 50), ("della", 60))
+    ]
+    found = pruning_study(read_runs(records))
+    table = pruning_table(found, [], [])
+    assert table.header[4] == "proportional, row"
+    assert [row[:2] for row in table.rows if row[0] == "Code"] == [["Code", x] for x in ("none", "0.5", "mean")]
+    assert table.rows[1][4] == "not run"
+    assert table.rows[2][4].startswith("65.0 [")
+    assert [row[4] for row in table.rows if row[0] == "Code"] == ["-", "-", "-"]
+    summary = pruning_summary(found, [], [])
+    assert [row[2].split(" ")[0] for row in summary.rows] == ["+10.0", "-", "+10.0"]
+
+
 def test_there_is_no_pruning_table_without_both_prunings():
     assert pruning_study(read_runs([pruned("della", 80, 0.5)])) is None
 
