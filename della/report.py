@@ -21,11 +21,12 @@ from della.ablation_figures import ablation_figure
 from della.errors import InputError
 from della.files import write_atomically
 from della.outcomes import METHOD_LABELS, Run, merge_label, read_runs, widest
-from della.selection import Choice, Grid, choose_runs, complete_families, final_runs, grids_of, on_grid
+from della.selection import Choice, Grid, as_selected, choose_runs, complete_families, final_runs, grids_of, on_grid
 from della.statistics import REPLICATES
 from della.tables.ablation_study import AblationStudy
 from della.tables.ablation_tables import cells_table, gaps_table
 from della.tables.ablations import Ablation, told
+from della.tables.common import common_table
 from della.tables.epsilon import Epsilons, epsilon_table
 from della.tables.experts import experts_table, groups_table, unmerged_runs
 from della.tables.main import gaps_table as main_gaps_table
@@ -35,12 +36,13 @@ from della.tables.pruning import pruning_study, pruning_summary, pruning_table
 from della.tables.published import PUBLISHED, Published, Table1, read_published
 from della.tables.render import Table, markdown, write_table
 from della.tables.seeds import seeds_table
+from della.tables.selection import selection_tables
 
 CELL_NOTE = "Ours: percent [95 % interval] n=prompts x mask seeds (left out where nothing is random)."
 INTERVAL_NOTE = (
-    f"Intervals: {REPLICATES:,} bootstrap replicates; prompts are drawn once per benchmark and shared by every merge "
-    "and method, mask seeds within a method, training seeds outermost; with a single seed its noise is not in the "
-    "interval. A cell at 0 or 100 % has Wilson's interval."
+    f"Intervals: prompts, {REPLICATES:,} bootstrap replicates, drawn once per benchmark and shared by every merge and "
+    "method; mask seeds (equal seeds together: methods share masks) and training seeds, analysis of variance with "
+    "Student's t; with a single seed its noise is not in the interval. A cell at 0 or 100 % has Wilson's interval."
 )
 SELECT_NOTE = {
     "dev": "drop rate p and lambda chosen on development prompts",
@@ -104,7 +106,8 @@ def build_report(
     (`della.tables.ablations`), which then stands alone; any other table is left out where it has no records.
 
     records: of one family (any training seeds), one engine, one judge. select: where hyperparameters are chosen, "dev"
-    or "test". grids: those of the sweep behind Table 1; None: as far as the records span.
+    or "test"; records of the other kind may lie among them, and show in the tables of selection alone. grids: those of
+    the sweep behind Table 1; None: as far as the records span.
     Raises InputError where the records are of several families, engines or judges, or contradict each other.
     """
     runs = read_runs(records)
@@ -115,7 +118,13 @@ def build_report(
         for ablation in found:
             _add_ablation(report, AblationStudy(ablation, runs, grids, select), rows, select, about)
         return report
+    merged = widest([run for run in runs if len(run.merge) > 1])
+    grids = grids_of([run for run in merged if run.split == select]) if grids is None else grids
+    blocks = selection_tables(runs, grids, [f"{about}."])
+    runs = as_selected(runs, choose_runs(merged, grids, select), grids)
     _add_main(report, runs, Table1(rows), select, grids, about)
+    for table in blocks:
+        _add(report, table)
     plain = [f"{about}.", CELL_NOTE, INTERVAL_NOTE]
     _add(report, experts_table(runs, plain))
     _add(report, groups_table(runs, plain))
@@ -128,6 +137,7 @@ def build_report(
         report.figures["epsilon"] = figure
     _add(report, seeds_table(widest(test), plain))
     _add(report, noise_table(widest(test), plain[:1]))
+    _add(report, common_table(widest(test), plain[:1]))
     return report
 
 
@@ -158,12 +168,9 @@ def _add_ablation(report: Report, found: AblationStudy, rows: Sequence[Published
         report.figures[found.ablation.name] = figure
 
 
-def _add_main(
-    report: Report, runs: list[Run], paper: Table1, select: str, grids: Sequence[Grid] | None, about: str
-) -> None:
+def _add_main(report: Report, runs: list[Run], paper: Table1, select: str, grids: Sequence[Grid], about: str) -> None:
     """Table 1, the gaps and the figures of the search."""
     merged = widest([run for run in runs if len(run.merge) > 1])
-    grids = grids_of([run for run in merged if run.split == select]) if grids is None else grids
     if runs and not grids:
         return  # records of a sweep that chooses nothing: not those of Table 1
     choices = choose_runs(merged, grids, select)

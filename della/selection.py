@@ -103,18 +103,35 @@ def _rank(run: Run) -> tuple:
     return run.option("lambda_", 0.0), run.option("drop_rate", 0.0), str(run.options)
 
 
+def compared_points(runs: Sequence[Run]) -> dict[tuple, list[Run]]:
+    """One family's and one merge's runs on a grid by their options, on the mask seeds that all of its points have.
+
+    So runs added later at the chosen point, with other masks, don't move the choice. Runs that lack a benchmark of
+    their merge are left out. In the order in which points with equal scores are preferred.
+    """
+    benchmarks = set(benchmarks_of(runs[0].merge, runs[0].scores))
+    points: dict[tuple, list[Run]] = {}
+    for run in sorted(runs, key=_rank):
+        if benchmarks <= set(run.scores):
+            points.setdefault(run.options, []).append(run)
+    if not points:
+        return {}
+    common = set.intersection(*({run.seed for run in found} for found in points.values()))
+    return {k: [run for run in found if run.seed in common] or found for k, found in points.items()}
+
+
+def grid_size(grid: Grid) -> int:
+    """How many points a grid has for one merge."""
+    return math.prod(len(values) for values in _values(grid).values())
+
+
 def _best(runs: Sequence[Run], grid: Grid) -> Choice | None:
     """The best of one family's and one merge's runs on a grid."""
     benchmarks = benchmarks_of(runs[0].merge, runs[0].scores)
-    points: dict[tuple, list[Run]] = {}
-    for run in runs:
-        if set(benchmarks) <= set(run.scores):
-            points.setdefault(run.options, []).append(run)
-    if not points:
+    compared = compared_points(runs)
+    if not compared:
         return None
-    # Points are compared on the mask seeds that all of them have: runs added later at the chosen one don't move it.
-    common = set.intersection(*({run.seed for run in found} for found in points.values()))
-    compared = {k: [run for run in found if run.seed in common] or found for k, found in points.items()}
+    common = set.intersection(*({run.seed for run in found} for found in compared.values()))
     order = sorted(compared.values(), key=lambda found: (-_point_score(found, benchmarks), *_rank(found[0])))
     best, lists = order[0][0], _values(grid)
     options = dict(best.options)
@@ -128,8 +145,8 @@ def _best(runs: Sequence[Run], grid: Grid) -> Choice | None:
         score=_point_score(order[0], benchmarks),
         n=sum(best.scores[name].size for name in benchmarks),
         edges=tuple(name for name in SEARCHED if name in ends and options[name] in ends[name]),
-        points=len(points),
-        of=math.prod(len(values) for values in lists.values()),
+        points=len(compared),
+        of=grid_size(grid),
         seeds=tuple(sorted(common, key=str)),
     )
 
@@ -145,11 +162,18 @@ def choose(records: Iterable[Mapping], grids: Sequence[Grid], split: str = "dev"
 
 
 def choose_runs(runs: Sequence[Run], grids: Sequence[Grid], split: str = "dev") -> list[Choice]:
-    """`choose`, of runs instead of records."""
+    """`choose`, of runs instead of records.
+
+    Where a grid has runs on dev, which are there for nothing but choosing, their mask seeds are those that choose on
+    test too: final runs of every point (of a grid of two, each the choice of one split) are no choosing runs.
+    """
     out = []
     for grid in grids:
         groups: dict[tuple, list[Run]] = {}
-        for run in widest([run for run in runs if run.split == split and on_grid(run, grid)]):
+        own = [run for run in runs if on_grid(run, grid)]
+        seeds = {run.seed for run in own if run.split == "dev"}
+        found = widest([run for run in own if run.split == split])
+        for run in [run for run in found if run.seed in seeds] or found:
             groups.setdefault((run.family, str(run.family_seed), run.merge), []).append(run)
         out += [choice for group in groups.values() if (choice := _best(group, grid))]
     return sorted(out, key=lambda c: (c.family, str(c.family_seed), merge_order(c.merge), c.name))
@@ -158,10 +182,10 @@ def choose_runs(runs: Sequence[Run], grids: Sequence[Grid], split: str = "dev") 
 def final_runs(runs: Sequence[Run], choices: Sequence[Choice]) -> dict[tuple[tuple[str, ...], str], list[Run]]:
     """The test runs that a table reports: (merge, method) -> runs at each family's choice.
 
-    A method that ran at a single point on test and had nothing to choose is reported at that point. A choice made on
-    test leaves out the mask seeds it was made on where there are others: the winner's own luck would count.
+    A method that ran at a single point on test and had nothing to choose is reported at that point. The mask seeds that
+    a choice was made on are left out where there are others: the winner's own luck would count.
     """
-    used = {(c.family_seed, c.merge, c.name): c.seeds for c in choices if c.split == "test"}
+    used = {(c.family_seed, c.merge, c.name): c.seeds for c in choices}
     chosen = {(c.family_seed, c.merge, c.name): c.options for c in choices}
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
@@ -178,6 +202,36 @@ def final_runs(runs: Sequence[Run], choices: Sequence[Choice]) -> dict[tuple[tup
         if kept:
             out.setdefault((merge, method), []).extend(fresh or kept)
     return out
+
+
+def as_selected(runs: Sequence[Run], choices: Sequence[Choice], grids: Sequence[Grid]) -> list[Run]:
+    """The runs of a sweep that chose so, among those of sweeps that chose on dev and on test.
+
+    Left out are test runs of grid points that are neither of the choice nor (where the choice was made on test) those
+    it was made on, and, where the chosen point has others, those of the mask seeds that a choice on dev was made on.
+    """
+    own: dict[tuple, list[Choice]] = {}
+    for choice in choices:
+        own.setdefault((choice.family, choice.family_seed, choice.merge, choice.name), []).append(choice)
+
+    def made(run: Run) -> list[Choice]:
+        return own.get((run.family, run.family_seed, run.merge, run.method), [])
+
+    def chose(run: Run) -> bool:
+        return any(run.seed in choice.seeds for choice in made(run))
+
+    tests = [run for run in runs if run.split == "test" and len(run.merge) > 1 and made(run)]
+    searched = [run for run in tests if any(on_grid(run, grid) for grid in grids)]
+    renewed = {(run.family, run.family_seed, run.point) for run in searched if not chose(run)}
+
+    def kept(run: Run) -> bool:
+        if chose(run) and any(choice.split == "test" for choice in made(run)):
+            return True
+        alone = run.seed is None or (run.family, run.family_seed, run.point) not in renewed
+        return any(run.options == choice.options for choice in made(run)) and (not chose(run) or alone)
+
+    dropped = {id(run) for run in searched if not kept(run)}
+    return [run for run in runs if id(run) not in dropped]
 
 
 def complete_families(cells: Mapping[tuple, Sequence[Run]]) -> list:

@@ -1,9 +1,8 @@
-"""Bootstrap intervals for tables of merges: prompts, mask seeds and training seeds resampled, comparisons paired.
+"""Bootstrap intervals for tables of merges: prompts resampled, comparisons paired.
 
 A replicate draws the prompts of each benchmark anew and scores every run of a table on that one draw, so that a
-difference between two methods is paired on its prompts. Within it, the mask seeds of each method are drawn anew, and
-outermost, where there are several, the training seeds of the family. Interval ends are the 2.5 and 97.5 percentiles.
-(Owen, "The pigeonhole bootstrap", 2007: resampling crossed factors independently errs to the wide side.)
+difference between two methods is paired on its prompts. Interval ends are the 2.5 and 97.5 percentiles. What mask seeds
+and training seeds add, of which there are too few to resample: `della.study`.
 
 Random states are SHA-256 of the name of what is drawn: the same name gives the same draw in every table.
 """
@@ -72,20 +71,6 @@ def resampled_means(name: str, scores: np.ndarray, replicates: int = REPLICATES)
         total = n if complete else np.maximum(counts @ known.T.astype(np.float64), 1.0)
         out[start : start + _CHUNK] = (counts @ filled.T) / total
     return out
-
-
-@lru_cache(maxsize=64)
-def draw_weights(name: str, count: int, replicates: int = REPLICATES) -> np.ndarray:
-    """Weights that resample `count` units, float64[replicates, count], each row summing to 1.
-
-    Each replicate draws count - 1 units with replacement: the variance of a mean is then s^2 / count without bias,
-    which drawing `count` of them understates by 1 / count, much for 3 or 5 seeds (Rao and Wu, 1988). One unit cannot
-    be resampled: its weight is 1, and the interval is without that source of noise.
-    """
-    if count == 1:
-        return np.ones((replicates, 1))
-    draws = generator(name).multinomial(count - 1, np.full(count, 1 / count), size=replicates)
-    return draws / (count - 1)
 
 
 def interval(replicates: np.ndarray) -> tuple[float, float]:

@@ -4,10 +4,12 @@
     python -m scripts.report records=results/tiny/main_table.jsonl
     python -m scripts.report sweep=main_table publish=true        # also into results/ and README.md
 
-Prints the tables; writes them as Markdown, LaTeX and CSV, and the figures as PNG and PDF.
+Prints the tables; writes them as Markdown, LaTeX and CSV, and the figures as PNG and PDF. Table 1 is of `select=`;
+where the grids have run on the test prompts (select=test), tables of selection say what the choice there is worth.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from della.errors import InputError
 from scripts.door import door
 from scripts.schema import ReportConfig
 from scripts.session import Session
-from scripts.sweep import recorded
+from scripts.sweep import chooses, recorded
 
 README = Path("README.md")
 
@@ -44,11 +46,33 @@ def gather(config: ReportConfig) -> tuple[list[dict[str, Any]], str, str]:
     folder = Path(config.paths.work) / "records"
     if not folder.is_dir():
         raise InputError(f"{folder}: no records yet; run `{command_of(config)}` first")
-    first, second, missing = recorded(Session(config), config, folder)
+    session = Session(config)
+    first, second, missing = recorded(session, config, folder)
     records = {record["identity"]: record for record in first + second}
     if missing:
         print(f"{missing} runs of sweep {config.sweep.name} have no record yet: run `{command_of(config)}`")
-    return list(records.values()), command_of(config), commits_of(records.values())
+    command = command_of(config)
+    if chooses(config):
+        other = replace(config, select="test" if config.select == "dev" else "dev")
+        more = other_records(session, other, folder, records.keys())
+        if more:
+            command = " && ".join(map(command_of, sorted((config, other), key=lambda c: c.select)))
+        records |= more
+    return list(records.values()), command, commits_of(records.values())
+
+
+def other_records(
+    session: Session, config: ReportConfig, folder: Path, known: Container[str]
+) -> dict[str, dict[str, Any]]:
+    """The records that the same sweep has because it also chose as `config` says, by identity; {} if it did not."""
+    first, second, missing = recorded(session, config, folder)
+    more = {record["identity"]: record for record in first + second}
+    more = {identity: record for identity, record in more.items() if identity not in known}
+    if not more:
+        print(f"chosen on {config.select}: not run; for the tables of selection run `{command_of(config)}`")
+    elif missing:
+        print(f"{missing} runs chosen on {config.select} have no record yet: run `{command_of(config)}`")
+    return more
 
 
 @door("report")

@@ -144,7 +144,7 @@ def gaps_table(study: Study, paper: Table1) -> Table:
     table.notes = [
         "Ours: paired on the same prompts; where the interval holds 0 the benchmarks cannot tell the two apart.",
         "detectable: the smallest true difference that would be found with 80 % power at a two-sided 5 % level, "
-        f"{DETECTABLE:.2f} bootstrap standard errors, points.",
+        f"{DETECTABLE:.2f} standard errors, points.",
         "n: prompts behind a gap, all its benchmarks together, x mask seeds.",
     ]
     return table

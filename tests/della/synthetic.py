@@ -91,8 +91,11 @@ def _runs(merge, method, split, seeds, scale, family_seed=0, **options) -> list[
     return out
 
 
-def main_table_records(scale: int = 1, lambdas=(0.5, 1.0, 1.5), rates=(0.3, 0.7, 0.9)) -> list[dict]:
-    """A whole main table: every method's grid on dev, its best point on test, and what is not merged."""
+def main_table_records(
+    scale: int = 1, lambdas=(0.5, 1.0, 1.5), rates=(0.3, 0.7, 0.9), choose_on=("dev",)
+) -> list[dict]:
+    """A whole main table: every method's grid on dev (and on test, as choose_on says), its best point on test, and what
+    is not merged."""
     out = []
     for merge in MERGES:
         for method in ("ta_elect", "dare_elect", "ties", "della", "task_arithmetic", "average", "dare", "dare_ties"):
@@ -101,11 +104,18 @@ def main_table_records(scale: int = 1, lambdas=(0.5, 1.0, 1.5), rates=(0.3, 0.7,
             grid = [{"drop_rate": p, "lambda_": x} for p in rates for x in lambdas] if drops else []
             grid = grid or ([{}] if method == "average" else [{"lambda_": x} for x in lambdas])
             first = [0 if random else None]
-            tried = [run for point in grid for run in _runs(merge, method, "dev", first, scale, **point)]
-            out += tried
-            best = max(tried, key=lambda run: np.mean([block["mean"] for block in run["scores"].values()]))
-            options = {name: value for name, value in best["config"]["method"].items() if name != "name"}
-            out += _runs(merge, method, "test", [1, 2, 3, 4, 5] if random else [None], scale, **options)
+            for split in choose_on:
+                tried = []
+                for point in grid:
+                    described = describe(make_method(method, **point))
+                    # As the final run of that point has them: the same run, the same scores.
+                    options = point if split == "dev" else {k: v for k, v in described.items() if k != "name"}
+                    tried += _runs(merge, method, split, first, scale, **options)
+                out += tried
+                best = max(tried, key=lambda run: np.mean([block["mean"] for block in run["scores"].values()]))
+                options = {name: value for name, value in best["config"]["method"].items() if name != "name"}
+                out += _runs(merge, method, "test", [1, 2, 3, 4, 5] if random else [None], scale, **options)
+    out = list({run["identity"]: run for run in out}.values())
     return out + unmerged_records(scale)
 
 

@@ -27,7 +27,7 @@ def written(tmp_path_factory):
 
 def test_every_table_and_figure_is_written(written):
     out, paths = written
-    tables = ("table1", "gaps", "experts", "experts_groups", "pruning", "epsilon", "seeds", "noise")
+    tables = ("table1", "gaps", "experts", "experts_groups", "pruning", "epsilon", "seeds", "noise", "common")
     figures = ("drop_rate", "lambda", "pruning", "epsilon")
     names = {f"{t}.{e}" for t in tables for e in ("md", "tex", "csv")}
     assert {path.name for path in paths} == names | {f"{f}.{e}" for f in figures for e in ("png", "pdf")}

@@ -1,7 +1,7 @@
 import pytest
 
 from della.outcomes import read_runs
-from della.selection import choose, complete_families, final_runs, grids_of
+from della.selection import as_selected, choose, choose_runs, complete_families, final_runs, grid_size, grids_of
 from tests.della.synthetic import record
 
 MERGE = ["math", "code"]
@@ -127,3 +127,55 @@ def test_families_with_fewer_cells_are_left_out_of_the_table():
     full = [dev(5, seed=None, method=m, split="test", family_seed=0) for m in ("ta_elect", "ties")]
     part = [dev(5, seed=None, method="ta_elect", split="test", family_seed=1)]
     assert complete_families(final_runs(read_runs(full + part), [])) == [0]
+
+
+def both_selections() -> list[dict]:
+    """Two points, p = 0.3 and 0.5: dev prefers 0.5, test 0.3; each choice has final runs with seeds 1 and 2."""
+    records = [dev(9, drop_rate=0.5), dev(6, drop_rate=0.3), dev(5, drop_rate=0.5, split="test")]
+    records.append(dev(8, drop_rate=0.3, split="test"))
+    return records + [dev(7, seed=seed, drop_rate=p, split="test") for p in (0.3, 0.5) for seed in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("select", "expected"),
+    [("dev", {(0.5, 1), (0.5, 2)}), ("test", {(0.3, 0), (0.5, 0), (0.3, 1), (0.3, 2)})],
+)
+def test_records_of_both_selections_are_told_apart(select, expected):
+    """On dev: the choice with new masks. On test: all points with the mask that chose, and the choice with new ones."""
+    runs = read_runs(both_selections())
+    choices = choose_runs(runs, [GRID], select)
+    found = as_selected(runs, choices, [GRID])
+    assert {(run.option("drop_rate"), run.seed) for run in found if run.split == "test"} == expected
+    assert {run.option("drop_rate") for run in found if run.split == "dev"} == {0.3, 0.5}
+    (final,) = final_runs(found, choices).values()
+    assert {run.seed for run in final} == {1, 2}
+
+
+def test_records_of_one_selection_stay_as_they_are():
+    records = [dev(9, drop_rate=0.5), dev(6, drop_rate=0.3)]
+    records += [dev(7, seed=seed, drop_rate=0.5, split="test") for seed in (1, 2)]
+    records += [dev(5, seed=None, method="ties", split="test", drop_rate=p) for p in (0.3, 0.5)]
+    runs = read_runs(records)
+    assert as_selected(runs, choose_runs(runs, [GRID], "dev"), [GRID]) == runs
+
+
+def test_of_a_method_that_draws_nothing_the_choice_on_dev_keeps_one_test_run():
+    grid = GRID | {"method": "ties"}
+    records = [dev(right, seed=None, method="ties", drop_rate=p) for right, p in ((9, 0.5), (6, 0.3))]
+    records += [dev(right, seed=None, method="ties", drop_rate=p, split="test") for right, p in ((5, 0.5), (8, 0.3))]
+    runs = read_runs(records)
+    found = as_selected(runs, choose_runs(runs, [grid], "dev"), [grid])
+    assert [run.option("drop_rate") for run in found if run.split == "test"] == [0.5]
+
+
+def test_the_mask_that_chose_is_reported_where_there_is_no_other():
+    records = [dev(9, drop_rate=0.5), dev(6, drop_rate=0.3), dev(5, drop_rate=0.5, split="test")]
+    runs = read_runs(records)
+    choices = choose_runs(runs, [GRID], "dev")
+    (final,) = final_runs(as_selected(runs, choices, [GRID]), choices).values()
+    assert [run.seed for run in final] == [0]
+
+
+def test_the_size_of_a_grid_is_the_product_of_its_lists():
+    assert grid_size(GRID) == 9
+    assert grid_size({"merge": [MERGE], "method": "average", "options": {}}) == 1

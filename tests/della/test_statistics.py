@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from della.statistics import (
-    draw_weights,
     generator,
     interval,
     pooled_spread,
@@ -43,23 +42,6 @@ def test_prompts_without_a_verdict_are_left_out_of_the_mean():
     """Scores 1, nan, 1, nan: whatever is drawn, the mean over verdicts is 1."""
     scores = np.array([[1.0, math.nan] * 100])
     assert (resampled_means("nulls", scores, 300) == 1.0).all()
-
-
-def test_two_seeds_are_resampled_with_the_unbiased_variance_of_their_mean():
-    """Seeds of means 0 and 1: s^2 = 1/2, and s^2 / 2 = 1/4; drawing one of the two gives 0 or 1: variance 1/4."""
-    means = draw_weights("two", 2, 4000) @ np.array([0.0, 1.0])
-    assert set(means) == {0.0, 1.0}
-    assert np.var(means) == pytest.approx(0.25, rel=0.02)
-
-
-def test_five_seeds_are_resampled_with_the_unbiased_variance_of_their_mean():
-    """Means 1..5: s^2 = 2.5, s^2 / 5 = 0.5."""
-    means = draw_weights("five", 5, 20_000) @ np.arange(1.0, 6.0)
-    assert np.var(means) == pytest.approx(0.5, rel=0.03)
-
-
-def test_one_seed_has_weight_one_in_every_replicate():
-    assert (draw_weights("one", 1, 5) == np.ones((5, 1))).all()
 
 
 def test_the_interval_is_the_central_95_percent():

@@ -85,6 +85,7 @@ HAND = {
     "rank_over": (48, 0),
     "epsilon": (148, 0),
     "seeds": (47, 0),
+    "common_numbers": (240, 0),
 }
 
 

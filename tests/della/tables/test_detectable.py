@@ -69,7 +69,7 @@ def test_every_table_of_a_report_says_what_it_can_tell_apart():
     records = main_table_records() + pruning_records() + epsilon_records() + seeds_records()
     report = build_report(list({r["identity"]: r for r in records}.values()), "make", "1")
     tables = report.tables | report.summaries
-    assert len(tables) == 9
+    assert len(tables) == 10
     assert [name for name, table in tables.items() if "etectable" not in " ".join(table.notes)] == []
     assert any(note.startswith("detectable: ") for note in tables["gaps"].notes)
 
