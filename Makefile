@@ -13,18 +13,22 @@ JUDGE   ?= rules
 SELECT  ?= dev
 LAUNCHER ?= local
 SEEDS   ?= 0
+ARGS    ?=
 VENV    := .venv
 PY      := $(VENV)/bin/python
+FAMILIES = $(sort $(basename $(notdir $(wildcard configs/experts/*.yaml))))
 ENGINE  ?= $(shell cat $(VENV)/engine 2>/dev/null || echo vllm)
 CACHE    = DELLA_CACHE=$(CURDIR)/.work/cache
-RUN      = experts=$(EXPERTS) judge=$(JUDGE) engine=$(ENGINE) select=$(SELECT)
+FAMILY   = experts=$(EXPERTS) $(filter experts.% paths.%,$(ARGS))
+RUN      = experts=$(EXPERTS) judge=$(JUDGE) engine=$(ENGINE) select=$(SELECT) $(filter-out pin=%,$(ARGS))
 
 .PHONY: help setup reproduce test checks experts sweep tables bench clean peers lint
 
 help: ## list the targets and the variables
 	@echo "targets:"; grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s'|'
 	@echo "variables, as in make reproduce EXPERTS=tiny:"
-	@printf '  %-9s %s\n' EXPERTS "family of experts, a file of configs/experts ($(EXPERTS))" \
+	@printf '  %-9s %s\n' EXPERTS "family of experts, a file of configs/experts ($(EXPERTS)): $(FAMILIES)" \
+	  ARGS "further options, as in ARGS=\"judge.max_cost=50 experts.path=DIR\"; --help of each script lists its own" \
 	  SWEEP "which sweep, a file of configs/sweep ($(SWEEP))" JUDGE "judge of AlpacaEval, a file of configs/judge ($(JUDGE))" \
 	  SELECT "where hyperparameters are chosen: dev, or test as the paper did ($(SELECT))" \
 	  ENGINE "what generates: vllm or hf ($(ENGINE))" SEEDS "training seeds for make experts, as 0,1,2 ($(SEEDS))" \
@@ -41,8 +45,8 @@ reproduce: setup ## make the experts, run the main table's sweep, print Table 1 
 	@$(MAKE) sweep
 	@$(MAKE) tables
 
-experts: setup ## make or fetch the family of experts
-	@$(PY) -m scripts.experts experts=$(EXPERTS) seeds=[$(SEEDS)]
+experts: setup ## make the family of experts, or fetch it from the hub (what is there is checked)
+	@$(PY) -m scripts.experts $(FAMILY) seeds=[$(SEEDS)] $(filter pin=%,$(ARGS))
 
 sweep: setup ## run one sweep; done runs are skipped
 	@$(PY) -m scripts.run -m sweep=$(SWEEP) hydra/launcher=$(LAUNCHER) $(RUN)

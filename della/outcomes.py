@@ -50,6 +50,7 @@ class Run:
     options: as the record has them, sorted.
     groups: benchmark -> str[n], the group of each prompt ("seen", "held_out").
     prompts_of: benchmark -> a name of its set of prompts; equal names mean the same prompts in the same order.
+    metrics: the main metrics that are not a benchmark's usual one, as "gsm8k judged"; empty where all are usual.
     """
 
     family: str
@@ -66,6 +67,7 @@ class Run:
     scores: dict[str, np.ndarray] = field(repr=False)
     groups: dict[str, np.ndarray] = field(repr=False)
     prompts_of: dict[str, str] = field(repr=False)
+    metrics: str = ""
 
     @property
     def point(self) -> Point:
@@ -127,7 +129,7 @@ def _run(record: Mapping) -> Run:
     groups = {}
     for benchmark in scores:
         groups[benchmark] = np.array(record["scores"][benchmark]["groups"], dtype=str)
-    split, engine = config["split"], config["engine"]
+    split, engine, unusual = config["split"], config["engine"], "metrics" in config
     return Run(
         family=config["family"],
         family_seed=config["family_seed"],
@@ -143,6 +145,7 @@ def _run(record: Mapping) -> Run:
         scores=scores,
         groups=groups,
         prompts_of={b: f"{b} {data[b]} {split} n={len(values)}" for b, values in scores.items()},
+        metrics=", ".join(f"{b} {metric}" for b, metric in sorted(config["metrics"].items())) if unusual else "",
     )
 
 

@@ -219,14 +219,16 @@ def _choice_notes(choices: Sequence[Choice], select: str) -> list[str]:
 
 
 def _one_setting(runs: Sequence[Run]) -> str:
-    """One line on what all records share. Raises InputError where they are of several families, engines, judges."""
+    """One line on what all records share. Raises InputError where they are of several families, engines, judges, ..."""
     for what in ("family", "engine", "judge", "prompts"):
         if len(seen := sorted({getattr(run, what) for run in runs})) > 1:
             raise InputError(f"the records are of more than one {what} ({', '.join(seen)}): report one at a time")
     if not runs:
         return "No runs yet."
     run = runs[0]
-    return f"Family {run.family}; engine {run.engine}; AlpacaEval's judge: {run.judge}"
+    metrics = "; ".join(sorted({run.metrics for run in runs} - {""}))
+    shown = f"; metric shown: {metrics}" if metrics else ""
+    return f"Family {run.family}; engine {run.engine}; AlpacaEval's judge: {run.judge}{shown}"
 
 
 def _about(runs: Sequence[Run], about: str) -> str:

@@ -10,11 +10,11 @@ from eval.benchmarks import BENCHMARKS, metrics_of
 from eval.tasks.prompts import find_format
 
 
-def some_benchmark(benchmarks: Mapping[str, Any], prompts: str | None = None) -> None:
+def some_benchmark(benchmarks: Mapping[str, Any], prompts: str | None = None, judged: bool = False) -> None:
     """Raises InputError for no benchmark at all, and for one without a template or metric in these prompts.
 
     benchmarks: name -> something with a metric; prompts: a family's name as `prompt_family` writes it; None checks
-    the number of benchmarks alone.
+    the number of benchmarks alone; judged: a model also reads GSM8K's answers, which gives the metric `judged`.
     """
     if not benchmarks:
         raise InputError(f"benchmarks=[]: name at least one of {', '.join(BENCHMARKS)}")
@@ -23,6 +23,10 @@ def some_benchmark(benchmarks: Mapping[str, Any], prompts: str | None = None) ->
     for name, spec in benchmarks.items():
         find_format(prompts, name)
         known = metrics_of(name, prompts)
+        if name == "gsm8k" and known:
+            known = (*known, "judged") if judged else known
+            if spec.metric == "judged" and not judged:
+                raise InputError(f"benchmarks.gsm8k.metric=judged goes with judge.gsm8k=true; or write {known[0]}")
         if known and spec.metric not in (*known, MISSING):
             raise InputError(f"benchmarks.{name}.metric={spec.metric}: write one of {', '.join(known)}")
 

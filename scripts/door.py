@@ -22,6 +22,7 @@ from della.errors import InputError
 from eval.errors import InputError as EvalInputError
 from eval.errors import JudgeError
 from scripts.arguments import explain, rewrite
+from scripts.gpus import cores, workers
 from scripts.help import help_text
 from scripts.schema import CONFIGS, register
 
@@ -31,11 +32,6 @@ MISTAKES = (InputError, EvalInputError, HydraException, OmegaConfBaseException)
 
 class RunsFailed(Exception):
     """Some runs of a sweep failed; each is recorded with its reason. Exit code 1."""
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def door(root: str, typed: bool = True) -> Callable[[Callable], Callable[[], None]]:
@@ -119,4 +115,5 @@ def prepare() -> None:
     """Registers schemas and resolvers; Hydra needs both before it composes anything."""
     register()
     OmegaConf.register_new_resolver("cores", cores, replace=True)
+    OmegaConf.register_new_resolver("workers", workers, replace=True)
     OmegaConf.register_new_resolver("help", help_text, replace=True)

@@ -19,7 +19,8 @@ from eval.tasks.data import data_sha256
 from eval.tasks.prompts import prompt_family
 from scripts.comparing.asked import what_was_asked
 from scripts.data import data_folder
-from scripts.door import cores, door
+from scripts.door import door
+from scripts.gpus import cores
 from scripts.judges import open_judge
 from scripts.schema import EvaluateConfig
 from scripts.show import scores_text

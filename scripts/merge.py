@@ -95,10 +95,10 @@ def open_named(config: MergeConfig) -> Opened:
         "seed": config.seed if config.method.is_random else None,
         "vocab": config.experts.vocab,
         "tokenizer": config.tokenizer,
-        "dtype": config.dtype,
+        "dtype": config.dtype or config.experts.merge_dtype,
     }
     settings: dict[str, Any] = {
-        "dtype": config.dtype,
+        "dtype": config.dtype or config.experts.merge_dtype,
         "vocab": config.experts.vocab,
         "tokenizer": config.tokenizer,
         "config": described,

@@ -32,6 +32,7 @@ from eval.errors import InputError as EvalInputError
 from eval.tasks.prompts import prompt_family
 from scripts.data import data_folder
 from scripts.door import door, leave
+from scripts.fetching.sources import places_of
 from scripts.mergekit import refuse_beside
 from scripts.schema import PlanConfig, SweepPlanConfig
 
@@ -120,7 +121,7 @@ def plan_of(config: Any, problems: list[str]) -> Plan:
     if policy is not None and policy.method.by_activations:
         problems += missing_texts(config, base, models)
     settings = {
-        "dtype": config.dtype,
+        "dtype": config.dtype or config.experts.merge_dtype,
         "vocab": config.experts.vocab if config.experts.vocab in VOCAB else VOCAB[0],  # told by the schema
         "tokenizer": config.tokenizer,
     }
@@ -160,8 +161,12 @@ def folders(config: Any, problems: list[str]) -> tuple[str | None, dict[str, str
     base, models = experts.base, dict(experts.models)
     if experts.recipe:
         base, models = _made(config, problems)
-    elif not base:
-        problems.append("experts.base is not set: write experts.base=DIR, the model that the experts were tuned from")
+    else:
+        try:
+            places = places_of(experts, Path(config.paths.work))
+            base, models = str(places[0].folder), {place.name: str(place.folder) for place in places[1:]}
+        except InputError as error:
+            problems.append(str(error))
     wanted = models if experts.merge is None else experts.merge
     for name in wanted:
         if name not in models:

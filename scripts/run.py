@@ -13,6 +13,7 @@ from pathlib import Path
 from della.errors import InputError
 from della.record import find_done, write_record
 from scripts.door import door
+from scripts.gpus import gpus_per_engine, take_gpus
 from scripts.points import Point
 from scripts.schema import RunConfig
 from scripts.session import Session
@@ -39,6 +40,8 @@ def single_point(config: RunConfig, names: list[str]) -> Point:
 @door("run")
 def main(config: RunConfig) -> None:
     if config.sweep.name:
+        engine = config.engine
+        take_gpus(config.worker, gpus_per_engine(engine.name, engine.tensor_parallel_size, engine.device_map))
         run_sweep(config)
         return
     session = Session(config)

@@ -12,13 +12,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from della.errors import InputError
-from della.experts import VOCAB
 from della.methods import METHODS
 from eval.engines.settings import Settings
 from eval.tasks.prompts import FAMILIES, prompt_family
 from scripts.benchmarks import some_benchmark
 from scripts.calibrating.settings import Activations
 from scripts.comparing.settings import CompareConfig
+from scripts.experts_settings import Experts, ExpertsConfig
 from scripts.fields import Paths, at_least, one_of, option
 from scripts.judges import Judge
 from scripts.planning.gpus import GPUS, find_gpu
@@ -38,29 +38,6 @@ class Unmerged:
 
     name: ClassVar[str] = "unmerged"
     is_random: ClassVar[bool] = False
-
-
-@dataclass
-class Experts:
-    family: str = option(MISSING, "name of the family in records and tables")
-    recipe: str | None = option(None, "how this family is trained from nothing: full, minute or pico; null: folders")
-    seed: int = option(0, "training seed of a family made by a recipe")
-    base: str = option("", "folder of the base model")
-    models: dict[str, str] = option({}, "folder of each expert: experts.models.NAME=DIR")
-    merge: list[str] | None = option(None, "names of the experts to merge; null: all of them; []: the base alone")
-    vocab: str = option("error", "extra vocabulary rows of an expert: error | base_rows (cut off) | union (added)")
-    prompts: str = option("tiny", "prompt templates: tiny | wizard_13b | chat (the model's own chat template)")
-    protocol: str = option("della", "wizard_13b's protocol: della (as released) | fixed (real newlines) | dare")
-    data: str | None = option(
-        None, "folder of the benchmarks' files; null: the recipe's, else DELLA_DATA_DIR, else the hub"
-    )
-    max_new_tokens: int | None = option(None, "longest answer, tokens; null: what the benchmark's paper used")
-
-    def __post_init__(self) -> None:
-        one_of("experts.vocab", self.vocab, VOCAB)
-        one_of("experts.prompts", self.prompts, tuple(FAMILIES))
-        prompt_family(self.prompts, self.protocol)
-        at_least("experts.max_new_tokens", self.max_new_tokens, 1)
 
 
 @dataclass
@@ -254,15 +231,6 @@ class ScoreConfig(ScoreOptions):
     """Score outputs that are already there, without a model (`python -m scripts.score`)."""
 
     judge: Judge = field(default_factory=Judge)
-
-
-@dataclass
-class ExpertsConfig:
-    """Make or check a family of experts (`python -m scripts.experts`)."""
-
-    experts: Experts = field(default_factory=Experts)
-    paths: Paths = field(default_factory=Paths)
-    seeds: list[int] = option([], "training seeds to make, one family each; empty: experts.seed alone")
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from della.checkpoint import MemoryCheckpoint, file_sha256
+from della.checkpoint import Checkpoint, MemoryCheckpoint, file_sha256
 from della.lora import Adapter
 from della.merge import MERGE_VERSION, merge_tensors
 from della.methods import METHODS, make_method
@@ -23,8 +23,9 @@ from eval.tasks.data import data_sha256
 from eval.tasks.prompts import prompt_family
 from scripts.benchmarks import evaluated_on, some_benchmark
 from scripts.calibrating.measured import Measured
-from scripts.door import cores
-from scripts.family import Family, open_family
+from scripts.data import check_choosing
+from scripts.family import Family, merge_settings, open_family, opened_for_merging, unmerged_tensors
+from scripts.gpus import cores
 from scripts.judges import open_judge
 from scripts.points import Point
 from scripts.schema import RunConfig
@@ -43,9 +44,10 @@ class Session:
         self.work = Path(config.paths.work)
         self.judge = open_judge(config.judge, self.work)
         self.prompts = prompt_family(config.experts.prompts, config.experts.protocol)
-        some_benchmark(config.benchmarks, self.prompts)
+        some_benchmark(config.benchmarks, self.prompts, judged=config.judge.gsm8k)
+        check_choosing(config)
         self.families: dict[int, Family] = {}
-        self.models: dict[tuple[int, str | None], MemoryCheckpoint | Adapter] = {}
+        self.models: dict[tuple[int, str | None], Checkpoint | MemoryCheckpoint | Adapter] = {}
         self.measured: dict[int, Measured] = {}
         self.engine: Engine | None = None
         self.engine_family: int | None = None
@@ -56,12 +58,12 @@ class Session:
             self.families[seed] = open_family(self.config.experts, seed, self.work)
         return self.families[seed]
 
-    def memory(self, seed: int, expert: str | None) -> MemoryCheckpoint | Adapter:
-        """A model of a family, read once: the base (None) or an expert."""
+    def memory(self, seed: int, expert: str | None) -> Checkpoint | MemoryCheckpoint | Adapter:
+        """A model of a family, opened once: the base (None) or an expert; a small one is read into memory."""
         if (seed, expert) not in self.models:
             family = self.family(seed)
             source = family.base if expert is None else family.models[expert]
-            self.models[seed, expert] = source.in_memory()
+            self.models[seed, expert] = opened_for_merging(source)
         return self.models[seed, expert]
 
     def activations(self, seed: int) -> Measured:
@@ -116,8 +118,19 @@ class Session:
             "max_new_tokens": config.experts.max_new_tokens,
             "engine": config.engine.identity(),
             "judge": self.judge.label,
+            **self.unusual(names),
         }
         return {"config": described, "inputs": inputs, "versions": versions}
+
+    def unusual(self, benchmarks: list[str]) -> dict[str, Any]:
+        """What most runs leave at its default and so is not said of them: the dtype of merges, the metrics shown."""
+        said: dict[str, Any] = {}
+        if self.config.experts.merge_dtype is not None:
+            said["merge_dtype"] = self.config.experts.merge_dtype
+        shown = {name: self.config.benchmarks[name].metric for name in benchmarks}
+        if metrics := {name: metric for name, metric in shown.items() if metric != BENCHMARKS[name].metric}:
+            said["metrics"] = metrics
+        return said
 
     def identity(self, point: Point) -> str:
         """The name of the point's record."""
@@ -131,10 +144,10 @@ class Session:
             if isinstance(source, Adapter):  # holds a part of the model: base + delta is the average of one
                 parts = merge_tensors(base, {"adapter": source}, make_method("average"), None)
                 return {part.name: part.tensor for part in parts}, {}
-            return {name: source.tensor(name) for name in source.headers}, {}
+            return unmerged_tensors(source, base, self.config.experts.vocab), {}
         experts = {name: self.memory(point.family_seed, name) for name in point.merge}
         tensors, kept, total = {}, dict.fromkeys(experts, 0), 0
-        how: dict[str, Any] = {"vocab": self.config.experts.vocab}
+        how: dict[str, Any] = merge_settings(self.config.experts)
         if point.by_activations:
             how["activations"] = self.activations(point.family_seed).of(point.merge)
         for item in merge_tensors(base, experts, point.options, point.seed, **how):

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from della.checkpoint import Checkpoint
 from della.errors import InputError
-from della.lora import Adapter
 from della.methods import METHODS, make_method
-from scripts.family import Family
+from scripts.family import Family, merge_settings
 from scripts.points import Point
 from scripts.schema import RunConfig
 
@@ -45,7 +45,7 @@ def weights_for(
         yield merged(point)
         return
     source = family.models[point.merge[0]] if point.merge else family.base
-    if point.method not in METHODS and not isinstance(source, Adapter):
+    if point.method not in METHODS and isinstance(source, Checkpoint) and _opens_as(source, family.base):
         yield source.folder.absolute(), {}
         return
     out = (Path(config.paths.work) / "swapped" / str(os.getpid())).absolute()
@@ -61,12 +61,19 @@ def _merge(
     """Writes a point's merge into a folder."""
     from della.output import merge_to_folder
 
-    vocab = config.experts.vocab
-    if vocab == "union":
+    if config.experts.vocab == "union":
         raise InputError("experts.vocab=union: an engine that was opened on the base has no rows for more tokens")
-    # An adapter alone is a part of a model: base + delta is the average of one.
+    # An adapter alone is a part of a model, and an expert with more rows, or pickled, is no folder for the engine:
+    # base + delta is the average of one.
     method = point.options if point.method in METHODS else make_method("average")
     experts = {name: family.models[name] for name in point.merge}
     shutil.rmtree(out, ignore_errors=True)
-    facts = merge_to_folder(family.base, experts, method, point.seed, out, vocab=vocab, activations=activations)
+    settings = merge_settings(config.experts)
+    facts = merge_to_folder(family.base, experts, method, point.seed, out, **settings, activations=activations)
     return facts["drop_rate"]
+
+
+def _opens_as(model: Checkpoint, base: Checkpoint) -> bool:
+    """Whether an engine that was opened on the base takes the model's folder: safetensors, of the same shapes."""
+    same = all(name in model.headers and model.headers[name].shape == base.headers[name].shape for name in base.headers)
+    return same and not any(name.endswith(".bin") for name in model.files())

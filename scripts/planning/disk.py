@@ -31,7 +31,7 @@ def disk(
     out: dict[str, float] = {}
     if shape is not None:
         out["base and experts"] = shape.disk
-        if getattr(config.experts, "hub", {}) and not shape.present:
+        if config.experts.hub and not shape.present:
             out["being fetched, at most"] = shape.stored  # a model's files are moved to their place when they are whole
         if config.engine.swaps == "folder":
             out[f"merges on their way to the engine, {config.workers} workers"] = shape.stored * config.workers

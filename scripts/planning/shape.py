@@ -12,6 +12,7 @@ from typing import Any
 from della.checkpoint import Checkpoint
 from della.errors import InputError
 from della.tiny.recipe import EXPERTS, RECIPES, Recipe, family_folder
+from scripts.fetching.sources import BASE, places_of
 from scripts.schema import RunConfig, SweepPlanConfig
 
 LLAMA_2_13B = {
@@ -105,11 +106,10 @@ def folders(config: RunConfig) -> tuple[Path | None, dict[str, Path]]:
     if experts.recipe in RECIPES:
         place = family_folder(Path(config.paths.work) / "experts", experts.seed, RECIPES[experts.recipe])
         return place / "base", {name: place / name for name in EXPERTS}
-    home = Path(getattr(experts, "path", None) or Path(config.paths.work) / "experts" / experts.family)
-    fetched = {name: home / name for name in getattr(experts, "hub", {})}
-    models = fetched | {name: Path(path) for name, path in experts.models.items()}
-    base = Path(experts.base) if experts.base else models.pop("base", None)
-    return base, models
+    if not (experts.base or experts.hub):
+        return None, {name: Path(path) for name, path in experts.models.items()}
+    models = {place.name: place.folder for place in places_of(experts, Path(config.paths.work))}
+    return models.pop(BASE), models
 
 
 def _read(file: Path) -> dict[str, Any]:
