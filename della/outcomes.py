@@ -120,10 +120,16 @@ def _scores(record: Mapping, benchmark: str) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
+def point_options(config: Mapping) -> tuple[tuple[str, object], ...]:
+    """The options of a record's config as a `Run` has them; the weights and rules of a search, which tell two merges
+    apart as options do, are among them as text."""
+    options = {name: value for name, value in config["method"].items() if name != "name"}
+    options |= {key: canonical(config[key]) for key in ("weights", "overrides") if key in config}
+    return tuple(sorted(options.items()))
+
+
 def _run(record: Mapping) -> Run:
     config, data = record["config"], record["inputs"]["data"]
-    method = dict(config["method"])
-    name = method.pop("name")
     scores = {benchmark: _scores(record, benchmark) for benchmark in sorted(record["scores"])}
     scores = {benchmark: values for benchmark, values in scores.items() if not np.isnan(values).all()}
     groups = {}
@@ -134,8 +140,8 @@ def _run(record: Mapping) -> Run:
         family=config["family"],
         family_seed=config["family_seed"],
         merge=tuple(sorted(config["merge"])),
-        method=name,
-        options=tuple(sorted(method.items())),
+        method=config["method"]["name"],
+        options=point_options(config),
         seed=config["seed"],
         split=split,
         limit=config["limit"],

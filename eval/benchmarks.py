@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,15 @@ def evaluate(
     code_cache: Path | None = None,
     max_new_tokens: int | None = None,
     workers: int = 1,
+    only: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Outcome]:
     """Score an lm_eval.api.model.LM on benchmarks, one generate call each.
 
     data: folder of the benchmarks' files; None is DELLA_DATA_DIR, or the hub where that is not set;
     prompts: a family, with its protocol as `eval.tasks.prompts.prompt_family` writes it.
     limit takes the first documents of the split; max_new_tokens replaces the prompt family's own limit;
-    code_cache is where the verdicts on programs are kept; workers: programs that run at once.
+    code_cache is where the verdicts on programs are kept; workers: programs that run at once; only: benchmark -> which
+    of these documents to ask, by their number from 0, in this order.
     Raises InputError for an unknown benchmark, family or split, for missing data, and for alpaca_eval without a judge.
     """
     unknown = [name for name in benchmarks if name not in BENCHMARKS]
@@ -121,7 +123,24 @@ def evaluate(
         judge.accept(loaded["alpaca_eval"].documents)
     if judge is not None and judge.gsm8k is not None and "gsm8k" in loaded:
         judge.gsm8k.accept()
-    return {name: _run(lm, loaded[name], scorers[name]) for name in benchmarks}
+    asked = loaded if only is None else {name: loaded[name].part(only[name]) for name in benchmarks}
+    return {name: _run(lm, asked[name], scorers[name]) for name in benchmarks}
+
+
+def count_documents(
+    benchmarks: Sequence[str],
+    data: str | Path | None,
+    prompts: str,
+    split: str,
+    limit: int | None = None,
+    max_new_tokens: int | None = None,
+) -> dict[str, int]:
+    """How many documents `evaluate` with these arguments asks of each benchmark."""
+    folder = str(data) if data else None
+    return {
+        name: len(_load(name, folder, prompts, split, limit, max_new_tokens, data_sha256(name, folder, split)).requests)
+        for name in benchmarks
+    }
 
 
 def judged_gsm8k(judge: SolutionJudge, documents: list[dict], outputs: list[str], *, prompts: str) -> dict[str, list]:
@@ -135,6 +154,11 @@ class _Loaded:
     requests: list
     documents: list[dict]
     chat: bool  # requests hold messages that the model's chat template has to frame
+
+    def part(self, numbers: Sequence[int]) -> _Loaded:
+        """Some of the documents."""
+        requests, documents = ([held[number] for number in numbers] for held in (self.requests, self.documents))
+        return replace(self, requests=requests, documents=documents)
 
 
 @lru_cache(maxsize=REMEMBERED_TASKS)
@@ -184,6 +208,7 @@ def _run(lm, loaded: _Loaded, score: Callable[[list[dict], list[str]], dict[str,
     started = time.perf_counter()
     for request, response in zip(loaded.requests, lm.generate_until(loaded.requests), strict=True):
         request.resps = [response]
+    loaded.task._instances = loaded.requests
     loaded.task.apply_filters()
     outputs = [next(iter(request.filtered_resps.values())) for request in loaded.requests]
     rows, generated = [request.doc for request in loaded.requests], time.perf_counter()

@@ -24,8 +24,8 @@ from scripts.schema import group_choices
 FLAGS = ("-h", "--help", "-m", "--multirun", "-c", "--cfg", "--resolve")
 # New names may be added below these keys without Hydra's `+`: experts.models.NAME=DIR, judge.settings.NAME=VALUE, ...
 OPEN_KEYS = re.compile(
-    r"(experts\.(models|hub)|weights|activations\.(data|files)|judge\.settings|sweep\.grids\.\w+\.options|assume\.\w+)"
-    r"\.[\w-]+="
+    r"(experts\.(models|hub)|weights|activations\.(data|files)|judge\.settings|sweep\.grids\.\w+\.options|assume\.\w+"
+    r"|sweep\.search\.(options|space)(\.\w+)?)\.[\w-]+="
 )
 HOME = re.compile(r"^([\w.-]+=)~/")  # a shell expands ~ at the start of a word only
 WRONG_TYPES = {

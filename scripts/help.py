@@ -6,6 +6,7 @@ from omegaconf import MISSING
 
 from della.methods import METHODS
 from scripts.schema import ROOTS, Benchmark
+from scripts.search_settings import Space
 
 
 def lines_of(node: type, prefix: str = "") -> list[str]:
@@ -24,6 +25,8 @@ def lines_of(node: type, prefix: str = "") -> list[str]:
             out += lines_of(item.type, key + ".")
         elif key == "benchmarks":
             out += lines_of(Benchmark, "benchmarks.NAME.")
+        elif key == "sweep.search.space":
+            out += lines_of(Space, "sweep.search.space.NAME.")
     return out
 
 

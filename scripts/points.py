@@ -10,7 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from della.layers import Rule, overrides_of
 from della.methods import METHODS, describe, make_method
+from della.policy import Policy
 from della.selection import choose
 from scripts.schema import Grid, RunConfig, Unmerged
 
@@ -27,6 +29,21 @@ class Point:
     split: str
     limit: int | None
     on: str
+    weights: tuple[tuple[str, float], ...] = ()
+    overrides: tuple[Rule, ...] = ()
+
+    @property
+    def policy(self) -> Any:
+        """What a merge takes: the method's options, with the experts' weights and the rules where there are any."""
+        if not self.local:
+            return self.options
+        return Policy(self.options, dict(self.weights), overrides=overrides_of(self.overrides))
+
+    @property
+    def local(self) -> dict[str, Any]:
+        """Weights and rules as a record's config holds them; empty for a point without."""
+        found = {"weights": dict(self.weights), "overrides": [rule.plain() for rule in self.overrides]}
+        return {name: value for name, value in found.items() if value}
 
     @property
     def method_config(self) -> dict[str, Any]:
@@ -42,13 +59,15 @@ class Point:
     def label(self) -> str:
         """Short text for progress lines and errors."""
         shown = ",".join(f"{k}={v}" for k, v in self.method_config.items() if k != "name")
-        return f"{'+'.join(self.merge) or 'base'} {self.method}({shown}) seed={self.seed} {self.split}"
+        local = f" {json.dumps(self.local)}" if self.local else ""
+        return f"{'+'.join(self.merge) or 'base'} {self.method}({shown}){local} seed={self.seed} {self.split}"
 
     @property
     def key(self) -> str:
         """Everything that tells two points apart, as text: for ordering and for finding duplicates."""
+        local = [self.local] if self.local else []
         return json.dumps(
-            [self.family_seed, self.merge, self.method_config, self.seed, self.split, self.limit, self.on]
+            [self.family_seed, self.merge, self.method_config, self.seed, self.split, self.limit, self.on, *local]
         )
 
 

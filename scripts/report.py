@@ -75,8 +75,30 @@ def other_records(
     return more
 
 
+def report_search(config: ReportConfig) -> None:
+    """The report of a sweep that searches."""
+    from scripts.searching.report import gathered, publish, search_report  # imports optuna: seconds
+
+    command = command_of(config)
+    logs, records = gathered(config, command)
+    commit = commits_of(records)
+    report = search_report(logs, records, command, commit)
+    print(report.text)
+    folder = Path(config.paths.work) / "reports" / config.experts.family / config.sweep.name
+    if config.publish:
+        from della.report import splice
+
+        folder = publish(config, logs, records, (command, commit))
+        splice(README, {f"{config.sweep.name}/{key}": text for key, text in report.fragments.items()})
+    report.write(folder)
+    print(f"\ntables and figures: {folder}")
+
+
 @door("report")
 def main(config: ReportConfig) -> None:
+    if config.sweep.arms and not config.records:
+        report_search(config)
+        return
     records, command, commit = gather(config)
     grids = [
         {"merge": g.merge, "method": g.method, "options": g.options} for g in config.sweep.grids.values() if g.choose

@@ -25,6 +25,7 @@ from scripts.planning.gpus import GPUS, find_gpu
 from scripts.planning.settings import Assume
 from scripts.prompts_settings import PromptsConfig
 from scripts.scoring_settings import ScoreOptions
+from scripts.search_settings import Search
 from scripts.sweep_checks import check_sweep
 from scripts.timing.engine_settings import EngineBenchConfig
 from scripts.timing.settings import BenchConfig
@@ -95,10 +96,19 @@ class Sweep:
     epsilons: list[float] = option([], "epsilons that the blocks refer to")
     seeds: list[int] = option([1, 2, 3, 4, 5], "mask seeds of the final runs of a random method")
     grids: dict[str, Grid] = option({}, "the blocks of the sweep")
+    search: Search = field(default_factory=Search)
+    searches: dict[str, Search] = option({}, "instead: several searches by name, each as sweep.search, to be compared")
 
     def __post_init__(self) -> None:
         at_least("sweep.dev_limit", self.dev_limit, 1)
         at_least("sweep.test_limit", self.test_limit, 1)
+        if sum(map(bool, (self.grids, self.searches, self.search.method))) > 1:
+            raise InputError(f"sweep={self.name}: write one of grids, search and searches")
+
+    @property
+    def arms(self) -> dict[str, Search]:
+        """The searches by name; a single one has the name of its method. Empty for a sweep of grids."""
+        return self.searches or ({self.search.method: self.search} if self.search.method else {})
 
 
 @dataclass

@@ -4,6 +4,7 @@
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from della.merge import MERGE_VERSION, merge_tensors
 from della.methods import METHODS, make_method
 from della.provenance import Parts, process_age, provenance
 from della.record import identity, make_record, score_block
-from eval.benchmarks import BENCHMARKS, Outcome, evaluate
+from eval.benchmarks import BENCHMARKS, Outcome, count_documents, evaluate
 from eval.engines import open_engine
 from eval.scoring import isolation_of
 from eval.tasks.data import data_sha256
@@ -119,6 +120,7 @@ class Session:
             "engine": config.engine.identity(),
             "judge": self.judge.label,
             **self.unusual(names),
+            **point.local,
         }
         return {"config": described, "inputs": inputs, "versions": versions}
 
@@ -150,7 +152,7 @@ class Session:
         how: dict[str, Any] = merge_settings(self.config.experts)
         if point.by_activations:
             how["activations"] = self.activations(point.family_seed).of(point.merge)
-        for item in merge_tensors(base, experts, point.options, point.seed, **how):
+        for item in merge_tensors(base, experts, point.policy, point.seed, **how):
             tensors[item.name] = item.tensor
             total += item.deltas if item.kept else 0
             for name, count in item.kept.items():
@@ -161,8 +163,13 @@ class Session:
         """Executes a point: its record and its samples (one per prompt). Errors pass through."""
         started = time.time()
         parts = Parts({"boot": process_age()} if self.ended is None else {"before": started - self.ended})
+        merge = self.swap_in(point, parts)
+        return self.recorded(point, merge, self.ask(point), started, {**facts, "parts": parts})
+
+    def swap_in(self, point: Point, parts: Parts | None = None) -> dict[str, Any]:
+        """Merges a point into the engine; what its record says of the merge. parts: gets the seconds."""
+        parts = parts or Parts()
         self.judge.ready()
-        described = self.describe(point)
         measured = self.measured_for(point)
         with ExitStack() as held:
             with parts.timed("merge"):
@@ -172,10 +179,17 @@ class Session:
                 engine = self.engine_for(point.family_seed)
             with parts.timed("swap"):
                 checksum = engine.swap(weights)
+        merge: dict[str, Any] = {"drop_rate": realised, "checksum": checksum}
+        if measured:
+            merge["activations"] = {name: activations.sha256 for name, activations in measured.items()}
+        return merge
+
+    def ask(self, point: Point, only: Mapping[str, Sequence[int]] | None = None) -> dict[str, Outcome]:
+        """What the engine's weights, swapped in before, do on a point's prompts, or on some: benchmark -> documents."""
         family, experts = self.family(point.family_seed), self.config.experts
-        outcomes = evaluate(
-            engine.lm,
-            described["config"]["benchmarks"],
+        return evaluate(
+            self.engine_for(point.family_seed).lm,
+            self.benchmarks(point) if only is None else sorted(only),
             family.data,
             self.prompts,
             point.split,
@@ -184,20 +198,31 @@ class Session:
             self.work / "cache" / "verdicts",
             experts.max_new_tokens,
             workers=cores() if self.config.workers == 1 else 1,  # else each worker of the sweep has a core
+            only=only,
         )
+
+    def sizes(self, point: Point) -> dict[str, int]:
+        """How many prompts a point is asked of each benchmark."""
+        data, experts = self.family(point.family_seed).data, self.config.experts
+        names = self.benchmarks(point)
+        return count_documents(names, data, self.prompts, point.split, point.limit, experts.max_new_tokens)
+
+    def recorded(
+        self, point: Point, merge: dict[str, Any], outcomes: dict[str, Outcome], started: float, facts: dict[str, Any]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The record and the samples of a point that was asked all its prompts."""
         scores = {
             name: score_block(self.config.benchmarks[name].metric, outcome.ids, outcome.groups, outcome.metrics)
             for name, outcome in outcomes.items()
         }
-        for name, outcome in outcomes.items():
-            parts.add(name, outcome.seconds)
+        if isinstance(parts := facts.get("parts"), Parts):
+            for name, outcome in outcomes.items():
+                parts.add(name, outcome.seconds)
+            facts = {**facts, "parts": parts.seconds}
         facts = {"workers": self.config.workers, "gpu": gpu_name(), **self.accounted(facts)}
-        facts = provenance(started, isolation=isolation_of(outcomes), parts=parts.seconds, **facts)
+        facts = provenance(started, isolation=isolation_of(outcomes), **facts)
         self.ended = time.time()
-        merge: dict[str, Any] = {"drop_rate": realised, "checksum": checksum}
-        if measured:
-            merge["activations"] = {name: activations.sha256 for name, activations in measured.items()}
-        record = make_record(**described, merge=merge, scores=scores, provenance=facts)
+        record = make_record(**self.describe(point), merge=merge, scores=scores, provenance=facts)
         return record, samples(outcomes)
 
     def measured_for(self, point: Point) -> "dict[str, Activations]":

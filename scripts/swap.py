@@ -65,7 +65,7 @@ def _merge(
         raise InputError("experts.vocab=union: an engine that was opened on the base has no rows for more tokens")
     # An adapter alone is a part of a model, and an expert with more rows, or pickled, is no folder for the engine:
     # base + delta is the average of one.
-    method = point.options if point.method in METHODS else make_method("average")
+    method = point.policy if point.method in METHODS else make_method("average")
     experts = {name: family.models[name] for name in point.merge}
     shutil.rmtree(out, ignore_errors=True)
     settings = merge_settings(config.experts)

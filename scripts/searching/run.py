@@ -1,0 +1,251 @@
+"""A sweep that searches, as each of its workers runs it: one search per family and merge, then the winners' runs.
+
+    python -m scripts.run -m sweep=search_della
+
+All workers join the same studies (scripts/searching/study.py). When all searches are over, each winner is run like the
+chosen point of any sweep: on all development prompts, and on the test split with every mask seed.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
+
+from della.errors import InputError
+from della.files import canonical
+from della.layers import count_layers
+from della.record import find_done, write_record
+from della.search.order import interleaved
+from della.search.replay import grid_order, promising
+from della.search.stopping import Scores
+from scripts.door import RunsFailed
+from scripts.points import Point, options_of, unique
+from scripts.schema import RunConfig
+from scripts.search_settings import Search
+from scripts.searching.space import SearchSpace
+from scripts.searching.study import SharedStudy
+from scripts.searching.trial import POLL_SECONDS, Trials
+from scripts.session import Session
+from scripts.sweep import DRAIN_SECONDS, Stage, die_with_parent, invocation, open_tracker, summarise, work
+
+ENDLESS = ("trials", "budget", "lock")  # what may change when a search goes on: it is no other search
+
+
+@dataclass(frozen=True)
+class Task:
+    """One search: a merge of one family. arm: its name among the sweep's searches."""
+
+    config: RunConfig
+    session: Session
+    arm: str
+    family_seed: int
+    merge: tuple[str, ...]
+    search: Search
+    space: SearchSpace
+
+    @property
+    def template(self) -> Point:
+        """A trial's point but for what is searched."""
+        config, search = self.config, self.search
+        split, limit = config.select, config.sweep.dev_limit if config.select == "dev" else config.sweep.test_limit
+        options = options_of(search.method, {})
+        return Point(
+            self.family_seed, self.merge, search.method, options, config.sweep.choose_seed, split, limit, "merge"
+        )
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits of all that decides what the trials are: their config and inputs, space and sampler."""
+        settings = {k: v for k, v in asdict(self.search).items() if k not in ENDLESS}
+        described = {**self.session.describe(self.template), "search": settings}
+        return hashlib.sha256(canonical(described).encode()).hexdigest()[:16]
+
+    @property
+    def journal(self) -> Path:
+        """The study's file."""
+        return journals(self.config) / f"{self.identity}.journal"
+
+    @property
+    def label(self) -> str:
+        """For progress lines."""
+        merge, seed = "+".join(self.merge), self.search.seed
+        return f"{self.config.sweep.name}: {merge} of family {self.family_seed}, {self.arm}, seed {seed}"
+
+    def open(self, rows: Sequence[dict[str, Any]] = ()) -> SharedStudy:
+        """The shared study; rows: as it takes them."""
+        prompts = sum(self.session.sizes(self.template).values())
+        return SharedStudy(self.journal, self.space, self.search, prompts, self.config.workers, invocation(), rows)
+
+
+def journals(config: RunConfig) -> Path:
+    """The folder of all journals."""
+    return Path(config.paths.work) / "search"
+
+
+def tasks(config: RunConfig, session: Session) -> list[Task]:
+    """The searches of a sweep, family by family. Raises InputError before anything runs."""
+    sweep = config.sweep
+    if not sweep.merges or not all(sweep.merges):
+        raise InputError(f"sweep={sweep.name}: name the experts to merge, as sweep.merges=[[lm,math]]")
+    out = []
+    for family_seed, merge in itertools.product(sweep.family_seeds or [config.experts.seed], sweep.merges):
+        family = session.family(family_seed)
+        family.check(merge)
+        layers, experts = count_layers(family.base.headers), tuple(sorted(merge))
+        for arm, named in sweep.arms.items():
+            for number in named.seeds or [named.seed]:
+                search = replace(named, seed=number, seeds=[])
+                space = SearchSpace(search, experts, layers)
+                out.append(Task(config, session, arm, family_seed, experts, search, space))
+    return out
+
+
+def run_search(config: RunConfig) -> None:
+    """Runs this worker's share of a search. Raises RunsFailed in worker 0 if a trial or a final run failed."""
+    die_with_parent()
+    folder = Path(config.paths.work) / "records"
+    tracker = open_tracker(config, folder) if config.worker == 0 else None
+    session = Session(config)
+    try:
+        found = tasks(config, session)
+        studies = [search(task, folder) for task in found]
+        last = final_points(found, studies)
+        stage = Stage(session, last, folder)
+        if last:
+            work(stage, session, config, f"{config.sweep.name}: winners on the test split")
+    finally:
+        session.close()
+        if tracker:
+            tracker.finish(timeout_s=DRAIN_SECONDS)
+    if config.worker == 0:
+        say(found, studies)
+        summarise(list(stage.finished.values()), folder, config)
+        failed = [t for study in studies for t in study.finished if t.state == TrialState.FAIL]
+        if failed:
+            reasons = sorted({t.user_attrs["error"] for t in failed})[:3]
+            raise RunsFailed(f"{len(failed)} trials, tried again by the next invocation: {'; '.join(reasons)}")
+
+
+def search(task: Task, folder: Path) -> SharedStudy:
+    """Takes trials of a search until it is over; the study then holds them all."""
+    order = interleaved(task.session.sizes(task.template), task.search.seed)
+    trials = Trials(task.session, task.search, order, folder, task.journal.with_suffix(".screened"))
+    study = task.open(screened(task, trials) if task.search.screens and not task.journal.exists() else ())
+    with progress(task, study) as bar:
+        while True:
+            with study.take() as trial:
+                if trial is None:
+                    return study
+                try:
+                    attempt(trial, task, study, trials)
+                finally:
+                    show(bar, study)
+
+
+def screened(task: Task, trials: Trials) -> list[dict[str, Any]]:
+    """A grid's combinations, the most promising first: every point is asked the first part, by whichever worker."""
+    rows = task.space.combinations
+    points = [task.space.point(row, task.template) for row in rows]
+    with tqdm(total=len(points), desc=f"{task.label}: screening", unit="point", disable=task.config.worker != 0) as bar:
+        while left := [n for n in grid_order(task.search.seed, len(rows)) if trials.first(points[n]) is None]:
+            bar.update(len(points) - len(left) - bar.n)
+            turned = left[len(left) * task.config.worker // max(task.config.workers, 1) :] + left
+            if not any(trials.screen(points[number]) for number in turned):
+                time.sleep(POLL_SECONDS)
+        bar.update(len(points) - bar.n)
+    return [rows[n] for n in promising([trials.first(point) or 0.0 for point in points], task.search.seed)]
+
+
+def attempt(trial: Any, task: Task, study: SharedStudy, trials: Trials) -> None:
+    """Evaluates one trial and tells the study how it ended; a failure is the trial's own."""
+    facts = {"invocation": invocation(), "sweep": task.config.sweep.name, "trial": trial.number}
+    point = task.template
+    try:
+        point = study.space.point(study.space.suggest(trial), task.template)
+        tried = trials.run(point, lambda: best_scores(study, trials), facts)
+    except Exception as error:  # whatever it is, it is this trial's: recorded, and the search goes on
+        tqdm.write(f"failed: trial {trial.number}: {point.label}: {error}")
+        write_record(trials.folder, task.session.failure(point, error, facts))
+        trial.set_user_attr("error", " ".join(f"{type(error).__name__}: {error}".split()))
+        study.study.tell(trial, state=TrialState.FAIL)
+        return
+    known: dict[str, Any] = {"whole": tried.raced.whole, "prompts": tried.raced.prompts, "of": len(trials.order)}
+    known |= {"record": tried.record, "reused": tried.reused, "judges": tried.judges}
+    for name, value in known.items():
+        trial.set_user_attr(name, value)
+    study.study.tell(trial, tried.raced.value)
+
+
+def best_scores(study: SharedStudy, trials: Trials) -> Scores | None:
+    """The scores of the best trial so far; None while there is none."""
+    best = study.best
+    return None if best is None else trials.scores(best.user_attrs["record"])
+
+
+def final_points(found: list[Task], studies: list[SharedStudy]) -> list[Point]:
+    """What each winner is still to be run at: the whole development split, and test with every mask seed."""
+    points = []
+    for task, study in zip(found, studies, strict=True):
+        if (best := study.best) is None:
+            continue
+        sweep, won = task.config.sweep, study.space.point(best.params, task.template)
+        points.append(changed(won, won.seed, "dev", None))
+        for seed in sweep.seeds if won.seed is not None else [None]:
+            points.append(changed(won, seed, "test", sweep.test_limit))
+    return unique(points)
+
+
+def changed(point: Point, seed: int | None, split: str, limit: int | None) -> Point:
+    """The same merge on other prompts."""
+    return replace(point, seed=seed, split=split, limit=limit)
+
+
+@contextlib.contextmanager
+def progress(task: Task, study: SharedStudy) -> Iterator[tqdm]:
+    """Worker 0's bar: trials, time left, prompts and the best so far."""
+    bar = tqdm(total=study.wanted, desc=task.label, unit="trial", disable=task.config.worker != 0, dynamic_ncols=True)
+    bar.n = bar.initial = len(study.finished)
+    show(bar, study)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def show(bar: tqdm, study: SharedStudy) -> None:
+    """Brings the bar up to date."""
+    best = study.best
+    bar.update(len(study.finished) - bar.n)
+    value = f"{100 * best.value:.1f}" if best is not None and best.value is not None else "none"
+    bar.set_postfix_str(f"best {value}, {study.spent} prompts")
+
+
+def say(found: list[Task], studies: list[SharedStudy]) -> None:
+    """Says for each search what was tried, what it cost and what won."""
+    for task, study in zip(found, studies, strict=True):
+        done = [t for t in study.trials if t.state == TrialState.COMPLETE]
+        stopped = sum(not t.user_attrs["whole"] for t in done)
+        full = sum(t.user_attrs["of"] for t in done)
+        share = f" ({100 * study.spent / full:.0f} % of {full})" if full else ""
+        print(f"{task.label}: {len(done)} trials, {stopped} stopped early, {study.spent} prompts{share}")
+        if study.best is not None:
+            print(f"  best {100 * (study.best.value or 0):.2f} on {task.template.split}: {winner_text(study.best)}")
+
+
+def winner_text(trial: FrozenTrial) -> str:
+    """The parameters of a trial, one after the other."""
+    return " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial.params.items())
+
+
+def recorded_finals(found: list[Task], studies: list[SharedStudy], folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """The records of the winners' runs that exist, and how many have none."""
+    session = found[0].session
+    records = [find_done(folder, session.identity(point)) for point in final_points(found, studies)]
+    return [record for record in records if record], sum(record is None for record in records)
