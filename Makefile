@@ -12,6 +12,8 @@ SWEEP   ?= main_table
 JUDGE   ?= rules
 SELECT  ?= dev
 LAUNCHER ?= local
+WORKERS ?= $(if $(filter local,$(LAUNCHER)),,4)
+ARGS    ?=
 SEEDS   ?= 0
 ARGS    ?=
 VENV    := .venv
@@ -22,7 +24,7 @@ CACHE    = DELLA_CACHE=$(CURDIR)/.work/cache
 FAMILY   = experts=$(EXPERTS) $(filter experts.% paths.%,$(ARGS))
 RUN      = experts=$(EXPERTS) judge=$(JUDGE) engine=$(ENGINE) select=$(SELECT) $(filter-out pin=%,$(ARGS))
 
-.PHONY: help setup reproduce test checks experts sweep tables bench clean peers lint
+.PHONY: help setup reproduce test checks experts sweep status sync tables bench clean peers lint
 
 help: ## list the targets and the variables
 	@echo "targets:"; grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s'|'
@@ -32,7 +34,9 @@ help: ## list the targets and the variables
 	  SWEEP "which sweep, a file of configs/sweep ($(SWEEP))" JUDGE "judge of AlpacaEval, a file of configs/judge ($(JUDGE))" \
 	  SELECT "where hyperparameters are chosen: dev, or test as the paper did ($(SELECT))" \
 	  ENGINE "what generates: vllm or hf ($(ENGINE))" SEEDS "training seeds for make experts, as 0,1,2 ($(SEEDS))" \
-	  LAUNCHER "who runs a sweep's workers, a file of configs/hydra/launcher ($(LAUNCHER))" \
+	  LAUNCHER "who runs a sweep's workers, a file of configs/hydra/launcher: local or slurm ($(LAUNCHER))" \
+	  WORKERS "how many processes or jobs a sweep has (local: one per core; a cluster: 4)" \
+	  ARGS "further options of make sweep, as hydra.launcher.partition=gpu" \
 	  DEVICE "which environment to install: cpu, cuda or auto ($(DEVICE))" PYTHON "the Python 3.11 to build it with ($(PYTHON))"
 
 setup: $(VENV)/ready-$(DEVICE) ## install the environment into .venv (seconds when it is there)
@@ -49,7 +53,13 @@ experts: setup ## make the family of experts, or fetch it from the hub (what is 
 	@$(PY) -m scripts.experts $(FAMILY) seeds=[$(SEEDS)] $(filter pin=%,$(ARGS))
 
 sweep: setup ## run one sweep; done runs are skipped
-	@$(PY) -m scripts.run -m sweep=$(SWEEP) hydra/launcher=$(LAUNCHER) $(RUN)
+	@$(PY) -m scripts.run -m sweep=$(SWEEP) hydra/launcher=$(LAUNCHER) $(RUN) $(if $(WORKERS),workers=$(WORKERS)) $(ARGS)
+
+status: setup ## how far a sweep is, who works on it, the time left (exit code 1: runs failed)
+	@$(PY) -m scripts.status sweep=$(SWEEP) $(RUN)
+
+sync: setup ## send what sweeps mirrored offline to W&B
+	@$(PY) -m scripts.sync
 
 tables: setup ## print and write the tables and figures of a sweep
 	@$(PY) -m scripts.report sweep=$(SWEEP) $(RUN)
@@ -77,5 +87,5 @@ bench: setup peers ## merges beside mergekit, engines side by side: time and mem
 	@$(PY) -m scripts.bench_engines
 
 clean: ## remove caches and working records (not the environment, not the experts)
-	@rm -rf .work/records .work/wandb .work/cache .work/hydra outputs multirun .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .work/records .work/wandb .work/cache .work/hydra .work/slurm outputs multirun .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

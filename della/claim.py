@@ -5,9 +5,11 @@
             ...                                 # make the run, write its record
 
 Ask for the record *after* the claim is yours: another worker may have finished the run between your look and your
-claim. A claim is a file `<identity>.claim` that names host, process and the process's start time; it is removed when
-the `with` block ends. A claim is stale when its process is gone (same host) or when its heartbeat, the file's
-modification time, is older than five minutes (other hosts). A stale claim is taken over by exactly one worker.
+claim; and before you write one, ask `mine.held()`: a worker that was suspended may have lost its claim meanwhile. A
+claim is a file `<identity>.claim` that names host, process, the process's start time and its Slurm job; it is removed
+when the `with` block ends. A claim is stale when its process is gone (same host), when its heartbeat, the file's
+modification time, is older than five minutes, or when the heartbeat is overdue and Slurm says that the job is gone or
+was requeued. A stale claim is taken over by exactly one worker.
 
 How: a claim appears by link(), which is atomic and fails if the name exists, so a claim is never seen half-written.
 To take over a stale claim one must first hold the *ticket* of that very claim (a claim of its own, named after the
@@ -19,13 +21,34 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from della.slurm import lives, own_job
 
 STALE_SECONDS = 300.0
 _BEAT_SECONDS = 30.0
+_OVERDUE_SECONDS = 90.0  # three beats; NFS may show the last one a minute late
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a claim.
+
+    host: the machine's name. job: as `della.slurm.own_job` gives it, or None. since: when it was claimed, seconds since
+    1970, or None if unknown. stale: whether the next worker would take it over.
+    """
+
+    host: str
+    pid: int
+    job: dict[str, Any] | None
+    since: float | None
+    stale: bool
 
 
 class Claim:
@@ -39,17 +62,18 @@ class Claim:
 
     def touch(self) -> None:
         """Show other hosts that this claim is alive; does nothing when it is not held or was taken over."""
-        if self._held():
+        if self.held():
             with suppress(OSError):
                 os.utime(self._path)
 
     def release(self) -> None:
         """Remove the claim, unless another worker has taken it over."""
-        if self._held():
+        if self.held():
             self._path.unlink(missing_ok=True)
         self._token = None
 
-    def _held(self) -> bool:
+    def held(self) -> bool:
+        """Whether the claim is ours still."""
         if self._token is None or self._pid != os.getpid():  # a forked child does not hold its parent's claims
             return False
         owner = _owner(self._path)
@@ -80,6 +104,18 @@ def claim(folder: Path, identity: str) -> Iterator[Claim]:
         mine.release()
 
 
+def holders(folder: Path) -> dict[str, Holder]:
+    """Name -> holder of every claim in a folder. Compares this host's clock with the file system's."""
+    found = {}
+    for path in sorted(folder.glob("*.claim")):
+        owner = _owner(path)
+        if owner is not None:
+            stale = _stale(path, owner, now=time.time())
+            host = str(owner["host"]).split()[0]
+            found[path.stem] = Holder(host, owner["pid"], owner.get("job"), owner.get("since"), stale)
+    return found
+
+
 def process_start(pid: int) -> int | None:
     """When a process started, in clock ticks since boot, which tells it from a later one with the same number.
 
@@ -99,6 +135,7 @@ def _take(folder: Path, identity: str, path: Path) -> str | None:
     token = uuid.uuid4().hex[:12]
     written = folder / f".{identity}.{token}.tmp"
     own = {"host": _host(), "pid": os.getpid(), "start": process_start(os.getpid()), "token": token}
+    own |= {"since": round(time.time(), 3), "job": own_job()}
     written.write_text(json.dumps(own))
     try:
         while True:
@@ -128,12 +165,16 @@ def _replace(folder: Path, identity: str, path: Path, stale: str, written: Path)
 
 
 def _stale(path: Path, owner: dict, now: float) -> bool:
-    if owner["host"] == _host() and owner["start"] is not None:
-        return process_start(owner["pid"]) != owner["start"]
+    if owner["host"] == _host() and owner["start"] is not None and process_start(owner["pid"]) != owner["start"]:
+        return True
     try:
-        return now - path.stat().st_mtime > STALE_SECONDS
+        silent = now - path.stat().st_mtime
     except FileNotFoundError:
         return False  # its holder has just ended
+    if silent > STALE_SECONDS:
+        return True
+    job = owner.get("job")
+    return silent > _OVERDUE_SECONDS and job is not None and lives(job) is False
 
 
 def _owner(path: Path) -> dict | None:

@@ -53,9 +53,10 @@ def target_folder(wandb: Path, mode: str, entity: str | None, project: str) -> P
 def pending(records: Path, target: Path) -> list[Path]:
     """The record files that the mirror in `target` does not hold as they are now, sorted by name."""
     names = sorted(os.listdir(records)) if records.is_dir() else []
-    return [
-        records / name for name in names if _RECORD_FILE.fullmatch(name) and not is_mirrored(records / name, target)
-    ]
+    ledger = target / "mirrored"
+    done = {entry for entry in os.listdir(ledger) if entry.endswith(".done")} if ledger.is_dir() else set()
+    left = [records / name for name in names if _RECORD_FILE.fullmatch(name) and f"{name[:16]}.done" not in done]
+    return [path for path in left if not is_mirrored(path, target)]  # one look at a folder, not one at each record
 
 
 def is_mirrored(record: Path, target: Path) -> bool:

@@ -9,6 +9,7 @@ prompts), then one row of the scores beside the method's numbers, so that a W&B 
 (or epsilon, lambda_), grouped by method.name, is the paper's curve over a sweep.
 
 One process and one W&B service for all runs: the first costs 1.5 to 3 CPU-seconds of imports, each further one 0.02.
+Where several jobs follow one folder, one mirrors and the others wait to take its place; a run is written under a claim.
 """
 
 import argparse
@@ -21,17 +22,20 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from della.claim import claim
+from della.claim import Claim, claim
 from della.record import find_record
 from della.tracking import is_mirrored, mark_mirrored, pending, target_folder
 from della.wandb_file import is_whole
 
 _POLL_SECONDS = 1.0
 _RETRY_SECONDS = 60.0
+_TURN_SECONDS = 20.0  # how often one that waits for its turn asks
 _WRITE_SECONDS = 5.0
+_OTHERS_SECONDS = 60.0  # at the end, for runs that another mirror is writing
 _CURVE_POINTS = 20
 # Nothing that W&B would find out about this machine by itself, and no files but the run's own.
 _SETTINGS: dict[str, Any] = {
@@ -108,28 +112,41 @@ class Mirror:
         self._arguments = arguments
         self._target = target_folder(arguments.wandb, arguments.mode, arguments.entity, arguments.project)
         self._warned: set[str] = set()
+        self._others = 0  # runs that another mirror was writing at the last look
 
     def catch_up(self) -> bool:
         """Mirror every record that is not in the ledger; False when too many failed to go on now."""
-        failures = 0
+        failures = self._others = 0
         for path in self._pending():
             try:
                 with claim(self._target / "mirrored", path.stem) as mine:
+                    self._others += not mine
                     if mine and not is_mirrored(path, self._target):
                         self._send(path)
                 failures = 0
             except Exception as error:  # whatever W&B raises: tracking never stops a run
-                self._warn(error)
+                self.warn(error)
                 failures += 1
                 if failures == _GIVE_UP_AFTER:
                     return False
         return True
 
+    def turn(self) -> AbstractContextManager[Claim]:
+        """A claim to be the one that follows the folder, false while another one is."""
+        return claim(self._target / "mirrored", "mirror")
+
+    def finish(self) -> bool:
+        """Mirror what is left, now; False if something could not be. What other mirrors are writing is waited for."""
+        deadline = time.monotonic() + _OTHERS_SECONDS
+        while (well := self.catch_up()) and self._others and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return well
+
     def _pending(self) -> list[Path]:
         try:
             return pending(self._arguments.records, self._target)
         except OSError as error:
-            self._warn(error)
+            self.warn(error)
             return []
 
     def _send(self, path: Path) -> None:
@@ -167,7 +184,7 @@ class Mirror:
             _wait_until_whole(file)
         mark_mirrored(path, self._target, record["status"], mtime_ns)
 
-    def _warn(self, error: Exception) -> None:
+    def warn(self, error: Exception) -> None:
         kind, text = type(error).__name__, " ".join(str(error).split())[:300]
         traceback.print_exception(error)  # to the log
         if kind not in self._warned:
@@ -210,14 +227,37 @@ def main() -> int:
     if arguments.follow:
         threading.Thread(target=_die_with, args=(arguments.follow,), daemon=True).start()
     mirror = Mirror(arguments)
-    asked_to_finish, all_well = not arguments.follow, True
-    while True:
-        if not asked_to_finish:
-            wait = _POLL_SECONDS if all_well else _RETRY_SECONDS
-            asked_to_finish = bool(select.select([sys.stdin], [], [], wait)[0])
-        all_well = mirror.catch_up()
-        if asked_to_finish:
-            return 0 if all_well else 1
+    if arguments.follow:
+        _follow(mirror)
+    return 0 if mirror.finish() else 1
+
+
+def _follow(mirror: Mirror) -> None:
+    """Mirrors what appears, while no other process does, until the parent says so."""
+    asked_to_finish = False
+    while not asked_to_finish:
+        try:
+            with mirror.turn() as mine:
+                asked_to_finish = _attend(mirror, mine)
+        except OSError as error:  # the claim could not be written
+            mirror.warn(error)
+            asked_to_finish = _asked_within(_RETRY_SECONDS)
+
+
+def _attend(mirror: Mirror, mine: Claim) -> bool:
+    """Whether the parent asked to finish; False when it is not, or no longer, this process's turn."""
+    if not mine:
+        return _asked_within(_TURN_SECONDS)
+    wait = _POLL_SECONDS
+    while not _asked_within(wait):
+        if not mine.held():
+            return False
+        wait = _POLL_SECONDS if mirror.catch_up() else _RETRY_SECONDS
+    return True
+
+
+def _asked_within(seconds: float) -> bool:
+    return bool(select.select([sys.stdin], [], [], seconds)[0])
 
 
 if __name__ == "__main__":

@@ -108,9 +108,8 @@ def _explain(said: bytes, in_time: bool, status: int, cpu_seconds: float, second
     spent = cpu_seconds >= 0.9 * seconds
     if not in_time or cpu_seconds > seconds:
         return {"passed": False, "reason": "timeout", "sure": spent}
-    killed = (
-        os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    )  # not by us: the machine ran out of memory
+    # Not by us: the machine ran out of memory, or a cluster ends the job that this process belongs to.
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2)
     reason = said.decode("ascii", "replace")
     known = reason in ("assertion", "memory") or (reason.startswith("error: ") and reason[7:].isidentifier())
     return {"passed": False, "reason": reason[:80] if known else "no verdict", "sure": not killed}

@@ -27,6 +27,7 @@ from scripts.help import help_text
 from scripts.schema import CONFIGS, register
 
 INVOCATION = "DELLA_INVOCATION"  # names one execution of a command; a sweep's workers inherit it
+SUBMISSION = "DELLA_SUBMISSION"  # in a job: the invocation that submitted it, however often the job is requeued
 MISTAKES = (InputError, EvalInputError, HydraException, OmegaConfBaseException)
 
 
@@ -46,7 +47,7 @@ def door(root: str, typed: bool = True) -> Callable[[Callable], Callable[[], Non
     def decorate(function: Callable) -> Callable[[], None]:
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the exception to us instead of printing it
-            os.environ[INVOCATION] = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+            os.environ[INVOCATION] = os.environ.get(SUBMISSION) or f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
             prepare()
             try:
                 sys.argv[1:] = rewrite(sys.argv[1:])

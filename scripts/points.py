@@ -14,7 +14,8 @@ from della.layers import Rule, overrides_of
 from della.methods import METHODS, describe, make_method
 from della.policy import Policy
 from della.selection import choose
-from scripts.schema import Grid, RunConfig, Unmerged
+from scripts.schema import RunConfig, Unmerged
+from scripts.sweep_settings import Grid
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from scripts.planning.gpus import GPUS, find_gpu
 from scripts.planning.settings import Assume
 from scripts.prompts_settings import PromptsConfig
 from scripts.scoring_settings import ScoreOptions
-from scripts.search_settings import Search
+from scripts.status_settings import StatusOptions
 from scripts.sweep_checks import check_sweep
+from scripts.sweep_settings import Sweep
 from scripts.timing.engine_settings import EngineBenchConfig
 from scripts.timing.settings import BenchConfig
 
@@ -69,49 +70,6 @@ class Tracking:
 
 
 @dataclass
-class Grid:
-    """A block of a sweep: every merge x method x combination of option values x seed."""
-
-    merge: list[list[str]] = option(MISSING, "the sets of experts to merge; [] is the base alone")
-    method: str = option(MISSING, "name of a method")
-    options: dict[str, list[Any]] = option({}, "values of each option of the method")
-    choose: bool = option(True, "true: choose the best combination first, then run it; false: run every combination")
-    on: str = option("merge", "benchmarks: merge (those of the merged experts) | all")
-
-    def __post_init__(self) -> None:
-        one_of("sweep.grids.on", self.on, ("merge", "all"))
-        one_of("sweep.grids.method", self.method, ("unmerged", *METHODS))
-
-
-@dataclass
-class Sweep:
-    name: str = option("", "name of the sweep; empty: a single run")
-    family_seeds: list[int] = option([], "training seeds of the family; empty: experts.seed alone")
-    dev_limit: int = option(300, "development prompts per benchmark used to choose")
-    test_limit: int | None = option(None, "test prompts per benchmark; null: all")
-    choose_seed: int = option(0, "mask seed of the runs that choose")
-    merges: list[list[str]] = option([], "sets of experts that the blocks refer to")
-    drop_rates: list[float] = option([], "drop rates that the blocks refer to")
-    lambdas: list[float] = option([], "lambdas that the blocks refer to")
-    epsilons: list[float] = option([], "epsilons that the blocks refer to")
-    seeds: list[int] = option([1, 2, 3, 4, 5], "mask seeds of the final runs of a random method")
-    grids: dict[str, Grid] = option({}, "the blocks of the sweep")
-    search: Search = field(default_factory=Search)
-    searches: dict[str, Search] = option({}, "instead: several searches by name, each as sweep.search, to be compared")
-
-    def __post_init__(self) -> None:
-        at_least("sweep.dev_limit", self.dev_limit, 1)
-        at_least("sweep.test_limit", self.test_limit, 1)
-        if sum(map(bool, (self.grids, self.searches, self.search.method))) > 1:
-            raise InputError(f"sweep={self.name}: write one of grids, search and searches")
-
-    @property
-    def arms(self) -> dict[str, Search]:
-        """The searches by name; a single one has the name of its method. Empty for a sweep of grids."""
-        return self.searches or ({self.search.method: self.search} if self.search.method else {})
-
-
-@dataclass
 class RunConfig:
     """One run, or a sweep of runs (`python -m scripts.run`)."""
 
@@ -128,8 +86,9 @@ class RunConfig:
     split: str = option("test", "prompts of a single run: dev | test")
     limit: int | None = option(None, "first N prompts of each benchmark; null: all")
     select: str = option("dev", "where a sweep chooses hyperparameters: dev | test (what the paper did)")
-    workers: int = option(1, "processes of a sweep on this machine")
+    workers: int = option(1, "processes of a sweep on this machine, or jobs of a cluster")
     worker: int = option(0, "which of them this is; set by the sweep")
+    wait: bool = option(False, "with hydra/launcher=slurm: stay until no job is left")
 
     def __post_init__(self) -> None:
         one_of("split", self.split, ("dev", "test"))
@@ -147,6 +106,20 @@ class ReportConfig(RunConfig):
 
     records: str | None = option(None, "file of compact records to report instead of the sweep's working records")
     publish: bool = option(False, "also write compact records, tables and figures into paths.results, and README.md")
+
+
+@dataclass
+class StatusConfig(RunConfig, StatusOptions):
+    """How far a sweep is, who works on it, and how long it will take (`python -m scripts.status`)."""
+
+
+@dataclass
+class SyncConfig:
+    """Send what was mirrored offline to W&B (`python -m scripts.sync`)."""
+
+    tracking: Tracking = field(default_factory=Tracking)
+    paths: Paths = field(default_factory=Paths)
+    dry: bool = option(False, "only say what would be sent")
 
 
 @dataclass
@@ -254,6 +227,8 @@ ROOTS = {
     "activations": ActivationsConfig,
     "run": RunConfig,
     "report": ReportConfig,
+    "status": StatusConfig,
+    "sync": SyncConfig,
     "merge": MergeConfig,
     "plan": PlanConfig,
     "plan_sweep": SweepPlanConfig,

@@ -9,8 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from della.checkpoint import Checkpoint, MemoryCheckpoint, file_sha256
 from della.lora import Adapter
 from della.merge import MERGE_VERSION, merge_tensors
@@ -33,6 +31,8 @@ from scripts.schema import RunConfig
 from scripts.swap import weights_for
 
 if TYPE_CHECKING:
+    import torch  # here, for scripts.status only asks for identities
+
     from della.activations import Activations
     from eval.engines.base import Engine  # imports lm-eval: seconds that a mistake in the arguments must not wait for
 
@@ -56,7 +56,8 @@ class Session:
 
     def family(self, seed: int) -> Family:
         if seed not in self.families:
-            self.families[seed] = open_family(self.config.experts, seed, self.work)
+            checked = not self.config.sweep.name  # a sweep checks the experts of each point: one that fails is a record
+            self.families[seed] = open_family(self.config.experts, seed, self.work, checked)
         return self.families[seed]
 
     def memory(self, seed: int, expert: str | None) -> Checkpoint | MemoryCheckpoint | Adapter:
@@ -138,7 +139,7 @@ class Session:
         """The name of the point's record."""
         return identity(**self.describe(point))
 
-    def merged(self, point: Point) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    def merged(self, point: Point) -> "tuple[dict[str, torch.Tensor], dict[str, float]]":
         """State dict of the point's model, and the drop rate each expert really had."""
         base = self.memory(point.family_seed, None)
         if point.method not in METHODS:

@@ -32,6 +32,7 @@ from scripts.schema import CONFIGS, ReportConfig
 from scripts.searching.run import Task, changed, tasks
 from scripts.searching.trial import Asked
 from scripts.session import Session
+from scripts.shift import Shift
 from scripts.sweep import Stage, die_with_parent, summarise, work
 
 TUNING = CONFIGS.parent / "results" / "tiny" / "main_table.jsonl"
@@ -78,7 +79,7 @@ class Records:
 
     def make(self, points: list[Point], what: str) -> None:
         stage = Stage(self.session, points, self.folder)
-        work(stage, self.session, self.config, f"{self.config.sweep.name}: {what}")
+        work(stage, self.session, self.config, f"{self.config.sweep.name}: {what}", Shift())
         self.all |= stage.finished
 
     def scores(self, point: Point) -> dict[str, np.ndarray]:

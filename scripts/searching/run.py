@@ -33,7 +33,8 @@ from scripts.searching.space import SearchSpace
 from scripts.searching.study import SharedStudy
 from scripts.searching.trial import POLL_SECONDS, Trials
 from scripts.session import Session
-from scripts.sweep import DRAIN_SECONDS, Stage, die_with_parent, invocation, open_tracker, summarise, work
+from scripts.shift import Shift
+from scripts.sweep import DRAIN_SECONDS, Stage, die_with_parent, fit, invocation, open_tracker, summarise, work
 
 ENDLESS = ("trials", "budget", "lock")  # what may change when a search goes on: it is no other search
 
@@ -108,23 +109,30 @@ def tasks(config: RunConfig, session: Session) -> list[Task]:
 
 
 def run_search(config: RunConfig) -> None:
-    """Runs this worker's share of a search. Raises RunsFailed in worker 0 if a trial or a final run failed."""
+    """Runs this worker's share of a search.
+
+    Raises RunsFailed if a trial or a final run failed, in worker 0 or, where workers are jobs, in each; Leave in a job
+    whose time is over.
+    """
     die_with_parent()
+    shift = Shift.of_this_process()
+    reports = config.worker == 0 or shift.in_job
     folder = Path(config.paths.work) / "records"
-    tracker = open_tracker(config, folder) if config.worker == 0 else None
+    tracker = open_tracker(config, folder) if reports else None
     session = Session(config)
     try:
         found = tasks(config, session)
-        studies = [search(task, folder) for task in found]
+        studies = [search(task, folder, shift) for task in found]
         last = final_points(found, studies)
         stage = Stage(session, last, folder)
         if last:
-            work(stage, session, config, f"{config.sweep.name}: winners on the test split")
+            work(stage, session, config, f"{config.sweep.name}: winners on the test split", shift)
     finally:
-        session.close()
-        if tracker:
-            tracker.finish(timeout_s=DRAIN_SECONDS)
-    if config.worker == 0:
+        if not shift.over:  # as in scripts/sweep.py
+            session.close()
+            if tracker:
+                tracker.finish(timeout_s=DRAIN_SECONDS)
+    if reports:
         say(found, studies)
         summarise(list(stage.finished.values()), folder, config)
         failed = [t for study in studies for t in study.finished if t.state == TrialState.FAIL]
@@ -133,20 +141,24 @@ def run_search(config: RunConfig) -> None:
             raise RunsFailed(f"{len(failed)} trials, tried again by the next invocation: {'; '.join(reasons)}")
 
 
-def search(task: Task, folder: Path) -> SharedStudy:
-    """Takes trials of a search until it is over; the study then holds them all."""
+def search(task: Task, folder: Path, shift: Shift) -> SharedStudy:
+    """Takes trials of a search until it is over; the study then holds them all. Raises Leave."""
     order = interleaved(task.session.sizes(task.template), task.search.seed)
     trials = Trials(task.session, task.search, order, folder, task.journal.with_suffix(".screened"))
     study = task.open(screened(task, trials) if task.search.screens and not task.journal.exists() else ())
+    longest = 0.0
     with progress(task, study) as bar:
         while True:
+            shift.check(longest)
+            started = time.monotonic()
             with study.take() as trial:
                 if trial is None:
                     return study
                 try:
-                    attempt(trial, task, study, trials)
+                    attempt(trial, task, study, trials, shift)
                 finally:
                     show(bar, study)
+            longest = max(longest, time.monotonic() - started)
 
 
 def screened(task: Task, trials: Trials) -> list[dict[str, Any]]:
@@ -163,13 +175,15 @@ def screened(task: Task, trials: Trials) -> list[dict[str, Any]]:
     return [rows[n] for n in promising([trials.first(point) or 0.0 for point in points], task.search.seed)]
 
 
-def attempt(trial: Any, task: Task, study: SharedStudy, trials: Trials) -> None:
-    """Evaluates one trial and tells the study how it ended; a failure is the trial's own."""
+def attempt(trial: Any, task: Task, study: SharedStudy, trials: Trials, shift: Shift) -> None:
+    """Evaluates one trial and tells the study how it ended; a failure is the trial's own. Raises Leave."""
     facts = {"invocation": invocation(), "sweep": task.config.sweep.name, "trial": trial.number}
     point = task.template
     try:
         point = study.space.point(study.space.suggest(trial), task.template)
-        tried = trials.run(point, lambda: best_scores(study, trials), facts)
+        with shift.running():
+            fit(task.session, point)
+            tried = trials.run(point, lambda: best_scores(study, trials), facts)
     except Exception as error:  # whatever it is, it is this trial's: recorded, and the search goes on
         tqdm.write(f"failed: trial {trial.number}: {point.label}: {error}")
         write_record(trials.folder, task.session.failure(point, error, facts))

@@ -4,12 +4,14 @@ import contextlib
 import importlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from della.tiny.family import Family, build_family
 from della.tiny.recipe import RECIPES
@@ -40,6 +42,19 @@ def work(pico, tmp_path) -> Path:
     folder.mkdir()
     (folder / "experts").symlink_to(pico.folder.parent)
     return folder
+
+
+@pytest.fixture
+def misshapen(pico, tmp_path) -> list[str]:
+    """Arguments that name the pico family's folders, and a Code expert whose vocabulary is a row too short."""
+    wrong = tmp_path / "misshapen"
+    shutil.copytree(pico.models["code"], wrong)
+    weights = load_file(wrong / "model.safetensors")
+    weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:-1].copy()
+    save_file(weights, wrong / "model.safetensors", metadata={"format": "pt"})
+    models = {**pico.models, "code": wrong}
+    named = [f"experts.models.{name}={folder}" for name, folder in models.items()]
+    return ["experts.recipe=null", f"experts.base={pico.base}", f"experts.data={pico.data}", *named]
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A sharded merge killed at random moments (SIGKILL) and given again ends with the bytes of one that was left alone."""
+"""Killed at random moments (SIGKILL) and given again, a sharded merge and a sweep end as those that were left alone."""
 
 import json
 import random
@@ -13,6 +13,8 @@ import pytest
 from della.checkpoint import MemoryCheckpoint
 from della.folder import write_weights
 from della.headers import SafetensorsFile
+from della.wandb_file import contents
+from tests.scripts.test_sweep import PICO, TABLE, command_line, descendants, outcomes
 
 SHAPES = {f"model.layers.{layer}.mlp.{part}_proj.weight": (512, 640) for layer in range(20) for part in ("up", "down")}
 SHAPES |= {"model.embed_tokens.weight": (2000, 512), "model.norm.weight": (512,)}
@@ -105,3 +107,64 @@ def same_so_far(out: Path, expected: Path) -> None:
     for path in shards(out):
         assert SafetensorsFile(path).headers
         assert path.read_bytes() == (expected / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=[pytest.mark.full, pytest.mark.timeout(3600)])])
+def test_killed_at_random_moments_and_given_again_a_sweep_ends_with_the_same_records_and_readable_wandb_files(
+    call, start, work, pico, tmp_path, kills
+):
+    """In one process and in two; every second kill comes soon after one more record, the others at any moment.
+
+    A sweep that ended in spite of it is begun again from nothing.
+    """
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "experts").symlink_to(pico.folder.parent)
+    assert call("run", *PICO, *TABLE, f"paths.work={tmp_path / 'alone'}").code == 0
+    expected = outcomes(tmp_path / "alone")
+    chance, boot, left = random.Random(kills), 10.0, kills
+    while left:
+        processes = ["-m", "workers=2"] if left % 3 == 0 else []
+        command = start("run", *PICO, *TABLE, "tracking=wandb", *processes, f"paths.work={work}")
+        began = time.monotonic()
+        if left % 2:
+            boot = wait_for_a_record(command, work) or boot
+            time.sleep(chance.uniform(0, 1))
+        else:
+            time.sleep(chance.uniform(0, 1.5) * boot)
+        if kill(command):
+            left -= 1
+        assert outcomes(work).items() <= expected.items(), time.monotonic() - began
+        if len(outcomes(work)) == len(expected) and left:
+            shutil.rmtree(work / "records")
+            shutil.rmtree(work / "wandb", ignore_errors=True)
+    ended = call("run", *PICO, *TABLE, "tracking=wandb", f"paths.work={work}")
+    assert ended.code == 0, ended.err
+    assert outcomes(work) == expected
+    mirrored = {file.stem.removeprefix("run-"): contents(file) for file in (work / "wandb").rglob("run-*.wandb")}
+    assert mirrored.keys() == expected.keys()
+    assert len(list((work / "wandb").rglob("run-*.wandb"))) == len(expected)
+    assert {shown["exit_code"] for shown in mirrored.values()} == {0}
+    assert {shown["run"].run_group for shown in mirrored.values()} == {"main_table"}
+
+
+def wait_for_a_record(command: subprocess.Popen, work: Path) -> float | None:
+    """Seconds until one more is there than when this began; None if the command ended before."""
+    began, before = time.monotonic(), len(list((work / "records").glob("*.json")))
+    while len(list((work / "records").glob("*.json"))) <= before:
+        if command.poll() is not None:
+            return None
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+def kill(command: subprocess.Popen) -> bool:
+    """SIGKILL for the command alone; what it started must end by itself. False if it had ended before."""
+    ended, others = command.poll() is not None, descendants(command.pid)
+    command.kill()
+    complained = command.communicate()[1]
+    assert not ended or command.returncode == 0, complained
+    deadline = time.monotonic() + 20
+    while left := [line for pid in others if (line := command_line(pid))]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+    return not ended

@@ -101,6 +101,39 @@ def test_a_point_that_fails_is_one_failed_record_and_is_tried_again_by_the_next_
     assert {record["status"] for record in load_records(work / "records")} == {"done"}
 
 
+def test_an_expert_of_another_shape_fails_its_own_points_and_the_rest_is_run(call, work, misshapen):
+    """SMALL's 8 points hold the Code expert in one: the expert alone."""
+    ended = call("run", *PICO, *SMALL, *misshapen, f"paths.work={work}")
+    assert ended.code == 1
+    assert "8 runs, 8 executed, 0 done before, 1 failed" in ended.out
+    (failed,) = (record for record in load_records(work / "records") if record["status"] == "failed")
+    assert failed["config"]["merge"] == ["code"]
+    assert failed["error"].startswith("InputError: expert code (")
+    assert failed["identity"] in ended.err
+
+
+def test_a_worker_whose_run_was_taken_over_while_it_was_suspended_writes_nothing(call, work, monkeypatch):
+    """Suspended in the middle of its first run, whose claim is another worker's when it wakes up."""
+    run, taken = Session.run, []
+
+    def suspended(session, point, facts):
+        made = run(session, point, facts)
+        if not taken:
+            (path,) = (work / "records" / "claims").glob("*.claim")
+            path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "start": 1, "token": "another"}))
+            os.utime(path, (0, 0))  # stale when it comes to this run again, as if the other worker had died
+            taken.append(path.stem)
+            assert not (work / "records" / f"{path.stem}.json").exists()
+        return made
+
+    monkeypatch.setattr(Session, "run", suspended)
+    ended = call("run", *PICO, *SMALL, f"paths.work={work}")
+    assert ended.code == 0
+    assert ended.out.count("not recorded: ") == 1
+    assert {record["status"] for record in load_records(work / "records")} == {"done"}
+    assert "8 runs, 8 executed, 0 done before, 0 failed" in ended.out
+
+
 def test_every_run_of_a_sweep_is_mirrored_to_wandb_with_its_config_and_scores(call, work):
     ended = call("run", *PICO, *SMALL, "tracking=wandb", f"paths.work={work}")
     assert ended.code == 0

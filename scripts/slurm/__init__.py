@@ -1,0 +1,1 @@
+"""A sweep's workers as jobs of a Slurm cluster."""
