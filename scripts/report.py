@@ -15,6 +15,7 @@ from typing import Any
 
 from della.compact import read_compact, read_header, write_compact
 from della.errors import InputError
+from scripts.data import check_choosing
 from scripts.door import door
 from scripts.schema import ReportConfig
 from scripts.session import Session
@@ -65,6 +66,11 @@ def other_records(
     session: Session, config: ReportConfig, folder: Path, known: Container[str]
 ) -> dict[str, dict[str, Any]]:
     """The records that the same sweep has because it also chose as `config` says, by identity; {} if it did not."""
+    try:
+        check_choosing(config)
+    except InputError:  # without the development prompts nothing was chosen on them
+        print(f"chosen on {config.select}: not run, its prompts are not at hand")
+        return {}
     first, second, missing = recorded(session, config, folder)
     more = {record["identity"]: record for record in first + second}
     more = {identity: record for identity, record in more.items() if identity not in known}
