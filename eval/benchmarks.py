@@ -75,6 +75,9 @@ class Outcome:
         return sum(scores) / len(scores)
 
 
+Scorer = Callable[[list[dict], list[str]], dict[str, list]]
+
+
 def evaluate(
     lm,
     benchmarks: list[str],
@@ -102,17 +105,7 @@ def evaluate(
         raise InputError(f"unknown benchmark {unknown[0]!r}: write one of {', '.join(BENCHMARKS)}")
     if limit is not None and limit < 1:
         raise InputError(f"limit={limit}: write a number of documents from 1, or null for all")
-    scorers: dict[str, Callable[[list[dict], list[str]], dict[str, list]]] = {
-        "gsm8k": partial(gsm8k.score, prompts=prompts),
-        "mbpp": partial(mbpp.score, prompts=prompts, cache=code_cache, workers=workers),
-        "humaneval": partial(humaneval.score, prompts=prompts, cache=code_cache, workers=workers),
-    }
-    if judge is not None:
-        scorers["alpaca_eval"] = partial(alpaca_eval.score, judge=judge)
-    elif "alpaca_eval" in benchmarks:
-        raise InputError("alpaca_eval needs a judge: name one, or leave alpaca_eval out of the benchmarks")
-    if judge is not None and judge.gsm8k is not None:
-        scorers["gsm8k"] = partial(judged_gsm8k, judge.gsm8k, prompts=prompts)
+    scorers = _scorers(benchmarks, prompts, judge, code_cache, workers)
     # Every task is loaded before anything is generated: missing data of the last must not cost the work of the first.
     folder = str(data) if data else None
     loaded = {
@@ -125,6 +118,23 @@ def evaluate(
         judge.gsm8k.accept()
     asked = loaded if only is None else {name: loaded[name].part(only[name]) for name in benchmarks}
     return {name: _run(lm, asked[name], scorers[name]) for name in benchmarks}
+
+
+def _scorers(
+    benchmarks: list[str], prompts: str, judge: Judge | None, code_cache: Path | None, workers: int
+) -> dict[str, Scorer]:
+    scorers: dict[str, Scorer] = {
+        "gsm8k": partial(gsm8k.score, prompts=prompts),
+        "mbpp": partial(mbpp.score, prompts=prompts, cache=code_cache, workers=workers),
+        "humaneval": partial(humaneval.score, prompts=prompts, cache=code_cache, workers=workers),
+    }
+    if judge is not None:
+        scorers["alpaca_eval"] = partial(alpaca_eval.score, judge=judge)
+    elif "alpaca_eval" in benchmarks:
+        raise InputError("alpaca_eval needs a judge: name one, or leave alpaca_eval out of the benchmarks")
+    if judge is not None and judge.gsm8k is not None:
+        scorers["gsm8k"] = partial(judged_gsm8k, judge.gsm8k, prompts=prompts)
+    return scorers
 
 
 def count_documents(

@@ -51,14 +51,14 @@ def read_entries(path: Path, instead: str) -> list[Entry]:
     if text.lstrip().startswith("["):
         try:
             values = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             if "\n" in text.strip() and getattr(error, "msg", "") == "Extra data":
                 return _read_lines(path, text, instead)  # lines that are lists themselves
-            what = str(error) if isinstance(error, json.JSONDecodeError) else "nested too deep"
+            what = str(error) if isinstance(error, json.JSONDecodeError) else _problem(error)
             raise InputError(f"{path} is not valid JSON ({what}); {instead}") from None
         return [Entry(f"{path}, entry {number} (from 0)", value) for number, value in enumerate(values)]
     if "\n" in text.strip():
-        with suppress(json.JSONDecodeError, RecursionError):
+        with suppress(ValueError, RecursionError):
             return [Entry(str(path), json.loads(text))]  # one value over several lines
     return _read_lines(path, text, instead)
 
@@ -70,7 +70,11 @@ def _read_lines(path: Path, text: str, instead: str) -> list[Entry]:
             continue
         try:
             found.append(Entry(f"{path}, line {number}", json.loads(line)))
-        except (json.JSONDecodeError, RecursionError) as error:
-            what = getattr(error, "msg", "nested too deep")
-            raise InputError(f"{path}, line {number}: not JSON ({what}); {instead}") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: not JSON ({_problem(error)}); {instead}") from None
     return found
+
+
+def _problem(error: Exception) -> str:
+    """What json.loads stumbled over; Python itself reads no whole number of more than some thousand digits."""
+    return getattr(error, "msg", "nested too deep" if isinstance(error, RecursionError) else "a number too long")

@@ -37,6 +37,7 @@ VERSION = 3  # of what a verdict depends on in these files; a new one makes ever
 PATIENCE = (
     3  # a timeout that the machine's load may explain is tried once more, alone, with so many times the wall time
 )
+MOST_SECONDS, MOST_MB = 86_400, 1 << 40  # what clocks and limits of address space can hold
 LEVELS = {
     "namespaces": "no network, no files but a scratch folder, no process in sight; limits on time, memory, processes",
     "rlimits": "limits on time, memory, processes, no network; but this user's files are within reach",
@@ -188,16 +189,17 @@ def run_programs(
     """One verdict per program, in their order; equal programs run once.
 
     timeout_s: seconds of processor time, and of wall time unless the machine was busy with something else (then the
-    program gets one more try, alone, with three times the wall time). memory_mb: MiB of address space, at least 64.
+    program gets one more try, alone, with three times the wall time). memory_mb: MiB of address space, from 64.
     workers: how many programs run at once. cache: a file of verdicts to use and to add to, made if missing.
     progress: show a bar.
 
     Raises InputError for arguments out of range, a program without tests, or a cache that can't be written;
     SandboxError if the sandbox can't be started or fails twice.
     """
-    if timeout_s <= 0 or memory_mb < 64 or workers < 1:
+    if not (0 < timeout_s <= MOST_SECONDS and 64 <= memory_mb <= MOST_MB and workers >= 1):
         limits = f"timeout_s={timeout_s}, memory_mb={memory_mb}, workers={workers}"
-        raise InputError(f"sandbox: {limits}; write timeout_s > 0, memory_mb >= 64, workers >= 1")
+        ranges = f"timeout_s above 0 up to {MOST_SECONDS}, memory_mb from 64 to {MOST_MB}, workers from 1"
+        raise InputError(f"sandbox: {limits}; write {ranges}")
     for index, program in enumerate(programs):
         if not program.tests:
             raise InputError(f"sandbox: program {index} has no tests, so nothing can be verified; give at least one")

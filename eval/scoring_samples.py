@@ -29,7 +29,7 @@ from eval.tasks.prompts import find_format
 BENCHMARKS = ("gsm8k", "mbpp", "humaneval")
 ID_NAMES, OUTPUT_NAMES = ("id", "task_id"), ("output", "completion")  # the first that a line has
 FORM = 'write {"id": ..., "output": "..."}'
-NUMBERED = re.compile(r"(?:(?:HumanEval|MBPP|GSM8K)/)?(\d+)", re.ASCII | re.IGNORECASE)
+NUMBERED = re.compile(r"(?:(?:HumanEval|MBPP|GSM8K)/)?(\d{1,9})", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def read_samples(benchmark: str, path: str | Path, problems: dict[str, dict], pa
         id_, output = _read_entry(benchmark, value, where)
         if id_ not in found:
             known = f"{next(iter(problems))} to {next(reversed(problems))}"
-            raise InputError(f"{where}: {benchmark} has no problem {id_}; write an id from {known}")
+            raise InputError(f"{where}: {benchmark} has no problem {id_[:40]}; write an id from {known}")
         found[id_].append(output)
     missing = [id_ for id_, outputs in found.items() if not outputs]
     if len(missing) == len(found):

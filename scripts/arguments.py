@@ -129,5 +129,5 @@ def _wrong_type(error: OmegaConfBaseException) -> str:
 def _not_set(error: MissingMandatoryValue) -> str:
     node = error.object_type
     known = {item.name: item.metadata.get("help") for item in fields(node)} if is_dataclass(node) else {}
-    described = f", the {text}" if (text := known.get(str(error.key))) else ""
+    described = f": {text}" if (text := known.get(str(error.key))) else ""
     return f"{error.full_key} is not set; write {error.full_key}=VALUE{described}"

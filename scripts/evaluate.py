@@ -20,6 +20,7 @@ from eval.tasks.prompts import prompt_family
 from scripts.comparing.asked import what_was_asked
 from scripts.data import data_folder
 from scripts.door import door
+from scripts.fields import file_to_write
 from scripts.gpus import cores
 from scripts.judges import open_judge
 from scripts.schema import EvaluateConfig
@@ -28,6 +29,7 @@ from scripts.show import scores_text
 
 @door("evaluate")
 def main(config: EvaluateConfig) -> None:
+    file_to_write("out", config.out)
     folder = Path(config.model)
     if config.engine.name != "openai":  # the server has the weights; the folder may hold config and tokenizer alone
         folder = Checkpoint(folder).folder

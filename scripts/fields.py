@@ -1,6 +1,8 @@
 """What the dataclasses of a configuration are written with: fields that carry their help, checks, and common groups."""
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -27,7 +29,30 @@ def at_least(where: str, value: int | None, least: int) -> None:
         raise InputError(f"{where}={value}: write a whole number from {least}")
 
 
+def file_to_write(where: str, path: str | None) -> None:
+    """Raises InputError unless a file can be written there; asked before the work whose result it is to hold."""
+    if path is None:
+        return
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise InputError(f"{where}={path}: {folder} is no folder; make it, or name another")
+    if Path(path).is_dir():
+        raise InputError(f"{where}={path}: this is a folder; write the name of a file")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{where}={path}: {folder} can't be written to; name another")
+
+
 @dataclass
 class Paths:
     work: str = option(".work", "everything that can be made again: experts, records, caches")
     results: str = option("results", "tables, figures and compact records")
+
+
+@dataclass
+class Tracking:
+    mode: str = option("offline", "W&B: offline | online | disabled")
+    project: str = option("della-merging", "W&B project")
+    entity: str | None = option(None, "W&B team or user")
+
+    def __post_init__(self) -> None:
+        one_of("tracking.mode", self.mode, ("offline", "online", "disabled"))

@@ -33,6 +33,7 @@ from eval.tasks.prompts import prompt_family
 from scripts.data import data_folder
 from scripts.door import door, leave
 from scripts.fetching.sources import places_of
+from scripts.fields import file_to_write
 from scripts.mergekit import refuse_beside
 from scripts.schema import PlanConfig, SweepPlanConfig
 
@@ -63,6 +64,7 @@ def sweep(config: SweepPlanConfig) -> None:
     from scripts.planning.page import page
     from scripts.planning.sweep import plan_sweep
 
+    file_to_write("out", config.out)
     facts = compare(config) if config.compare else plan_sweep(config)
     print(text(facts) if config.compare else page(facts), flush=True)
     if config.out is not None:

@@ -19,7 +19,7 @@ from scripts.benchmarks import some_benchmark
 from scripts.calibrating.settings import Activations
 from scripts.comparing.settings import CompareConfig
 from scripts.experts_settings import Experts, ExpertsConfig
-from scripts.fields import Paths, at_least, one_of, option
+from scripts.fields import Paths, Tracking, at_least, one_of, option
 from scripts.judges import Judge
 from scripts.planning.gpus import GPUS, find_gpu
 from scripts.planning.settings import Assume
@@ -57,16 +57,6 @@ class Engine(Settings):
     def __post_init__(self) -> None:
         if self.name != MISSING:
             super().__post_init__()
-
-
-@dataclass
-class Tracking:
-    mode: str = option("offline", "W&B: offline | online | disabled")
-    project: str = option("della-merging", "W&B project")
-    entity: str | None = option(None, "W&B team or user")
-
-    def __post_init__(self) -> None:
-        one_of("tracking.mode", self.mode, ("offline", "online", "disabled"))
 
 
 @dataclass

@@ -36,6 +36,7 @@ from eval.scoring_samples import check_k, cleaner, read_problems, read_samples
 from eval.tasks.data import data_sha256, read_documents
 from scripts.data import data_folder
 from scripts.door import cores, door
+from scripts.fields import file_to_write
 from scripts.judges import open_judge
 from scripts.schema import ScoreConfig
 from scripts.show import standard_error
@@ -46,8 +47,7 @@ Report = dict[str, Any]  # what out=FILE holds
 @door("score")
 def main(config: ScoreConfig) -> None:
     started = time.time()
-    if config.out and not Path(config.out).absolute().parent.is_dir():
-        raise InputError(f"out={config.out}: no such folder {Path(config.out).parent}; make it first")
+    file_to_write("out", config.out)
     if config.benchmark != "alpaca_eval":
         report, text = score_samples(config)
     elif config.annotations:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from della.errors import InputError
+from eval.sandbox import MOST_MB, MOST_SECONDS
 from eval.tasks.prompts import FAMILIES, prompt_family
 from scripts.fields import Paths, at_least, one_of, option
 
@@ -52,8 +53,10 @@ class ScoreOptions:
         prompt_family(self.prompts, self.protocol)
         at_least("workers", self.workers, 1)
         at_least("memory_mb", self.memory_mb, 64)
-        if self.timeout_s is not None and self.timeout_s <= 0:
-            raise InputError(f"timeout_s={self.timeout_s:g}: write a number above 0")
+        if self.timeout_s is not None and not 0 < self.timeout_s <= MOST_SECONDS:
+            raise InputError(f"timeout_s={self.timeout_s:g}: write a number above 0, at most {MOST_SECONDS}")
+        if self.memory_mb > MOST_MB:
+            raise InputError(f"memory_mb={self.memory_mb}: write a whole number up to {MOST_MB}")
         for k in self.k:
             at_least("k", k, 1)
         if not self.k:

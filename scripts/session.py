@@ -22,7 +22,6 @@ from eval.tasks.data import data_sha256
 from eval.tasks.prompts import prompt_family
 from scripts.benchmarks import evaluated_on, some_benchmark
 from scripts.calibrating.measured import Measured
-from scripts.data import check_choosing
 from scripts.family import Family, merge_settings, open_family, opened_for_merging, unmerged_tensors
 from scripts.gpus import cores
 from scripts.judges import open_judge
@@ -46,7 +45,6 @@ class Session:
         self.judge = open_judge(config.judge, self.work)
         self.prompts = prompt_family(config.experts.prompts, config.experts.protocol)
         some_benchmark(config.benchmarks, self.prompts, judged=config.judge.gsm8k)
-        check_choosing(config)
         self.families: dict[int, Family] = {}
         self.models: dict[tuple[int, str | None], Checkpoint | MemoryCheckpoint | Adapter] = {}
         self.measured: dict[int, Measured] = {}

@@ -21,6 +21,7 @@ from della.claim import claim
 from della.experts import check_family
 from della.record import find_done, find_record, write_record
 from della.tracking import Tracker
+from scripts.data import check_choosing
 from scripts.door import INVOCATION, RunsFailed
 from scripts.points import Point, first_stage, ignored, second_stage
 from scripts.schema import RunConfig
@@ -178,6 +179,7 @@ def run_sweep(config: RunConfig) -> None:
     is over.
     """
     die_with_parent()
+    check_choosing(config)
     if config.worker == 0 and (note := ignored(config)):
         print(f"note: {note}", file=sys.stderr)
     shift = Shift.of_this_process()

@@ -25,7 +25,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy import special, stats
+import scipy  # its parts are imported when they are first used: a mistake in a search must not wait for them
 
 Scores = Mapping[str, np.ndarray]
 """Benchmark -> float64[n], in [0, 1]; nan where the judge gave no verdict. n may differ between benchmarks."""
@@ -65,7 +65,7 @@ def paired(trial: Scores, best: Scores, risk: float) -> bool:
         padded = np.concatenate([d, [-1.0, 1.0]])
         value += d.mean()
         variance += float(padded.var()) * (1 / d.size - 1 / max(best[name].size, d.size))
-    return value + float(stats.norm.isf(risk)) * math.sqrt(variance) < 0
+    return value + float(scipy.stats.norm.isf(risk)) * math.sqrt(variance) < 0
 
 
 def wilcoxon(trial: Scores, best: Scores, risk: float) -> bool:
@@ -73,7 +73,7 @@ def wilcoxon(trial: Scores, best: Scores, risk: float) -> bool:
     d = np.concatenate(list(differences(trial, best).values()))
     if d.size < 2:
         return False
-    p = stats.wilcoxon(d, alternative="less", zero_method="zsplit").pvalue
+    p = scipy.stats.wilcoxon(d, alternative="less", zero_method="zsplit").pvalue
     # The pruner's own safeguard: not while the trial's mean so far is above the best's over all prompts.
     pooled = np.nanmean(np.concatenate(list(trial.values())))
     return bool(p < risk) and not np.nanmean(np.concatenate(list(best.values()))) <= pooled
@@ -88,16 +88,16 @@ def wins(trial: Scores, best: Scores) -> tuple[int, int]:
 def mcnemar(trial: Scores, best: Scores, risk: float) -> bool:
     """See above; half a point counts as a whole one."""
     won, lost = wins(trial, best)
-    return won + lost > 0 and float(stats.binom.cdf(won, won + lost, 0.5)) < risk
+    return won + lost > 0 and float(scipy.stats.binom.cdf(won, won + lost, 0.5)) < risk
 
 
 def anytime(trial: Scores, best: Scores, risk: float) -> bool:
     """See above: 2^m times the mean of p^won (1 - p)^lost over p uniform in (0, 1/2), m = won + lost."""
     won, lost = wins(trial, best)
-    tail = special.betainc(won + 1, lost + 1, 0.5)
+    tail = scipy.special.betainc(won + 1, lost + 1, 0.5)
     if tail == 0:
         return False
-    log = (won + lost + 1) * math.log(2) + special.betaln(won + 1, lost + 1) + math.log(tail)
+    log = (won + lost + 1) * math.log(2) + scipy.special.betaln(won + 1, lost + 1) + math.log(tail)
     return bool(log > -math.log(risk)) if risk > 0 else False
 
 

@@ -23,7 +23,9 @@ from eval.benchmarks import BENCHMARKS
 
 # What two runs may differ in: what is compared. All else in a config decides what was asked and how it was scored.
 COMPARED = ("family", "family_seed", "merge", "method", "seed", "benchmarks", "engine")
-OUTCOME = ("ids", "metrics", "groups", "outputs")
+OUTCOME = {"ids": list, "metrics": dict, "groups": list, "outputs": list}
+RECORD = {"identity", "config", "inputs", "versions", "scores", "status"}
+DESCRIBED = {"merge", "method", "family"}  # of a record's config: what its label says
 _RECORD_NAME = re.compile(r"([0-9a-f]{16})\.json")
 
 
@@ -95,20 +97,20 @@ def _one_of(file: str, records: Sequence[dict], prefix: str) -> dict:
 def _of_file(name: str, path: Path) -> Given:
     try:
         found = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); write it again") from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: neither a run's record nor what scripts.evaluate out=FILE writes")
     if isinstance(found.get("outcomes"), dict):
         return _of_outcomes(name, path, found)
-    if not {"identity", "config", "inputs", "versions", "scores", "status"} <= set(found):
+    if RECORD - set(found) or DESCRIBED - set(found["config"]):
         raise InputError(f"{path}: neither a run's record nor what scripts.evaluate out=FILE writes")
     return _of_record(name, found, read_samples(path.parent, found["identity"]))
 
 
 def _of_record(name: str, record: Mapping, samples: Sequence[Mapping]) -> Given:
     if record["status"] != "done":
-        raise InputError(f"{name}: run {record['identity']} failed ({record['error']}); run it again first")
+        raise InputError(f"{name}: run {record['identity']} failed ({record.get('error')}); run it again first")
     config, inputs, versions = record["config"], record["inputs"], record["versions"]
     outputs = {(sample["benchmark"], sample["id"]): sample["output"] for sample in samples}
     benchmarks = {}
@@ -154,15 +156,16 @@ def _of_outcomes(name: str, path: Path, found: Mapping) -> Given:
     rest = {"model", "engine", "isolation", "outcomes", "inputs", "versions", "data", *COMPARED}
     shared = {key: value for key, value in found.items() if key not in rest}
     benchmarks = {}
+    inputs, versions = found.get("inputs", {}), found.get("versions", {})
+    named = isinstance(inputs, dict) and isinstance(versions, dict) and isinstance(inputs.get("data", {}), dict)
+    if not named:
+        raise InputError(
+            f"{path}: its inputs or versions are not what scripts.evaluate out=FILE writes; write it again"
+        )
     for benchmark, outcome in found["outcomes"].items():
-        lists: list[Any] = [outcome.get(key) for key in OUTCOME] if isinstance(outcome, dict) else [None]
-        if None in lists or len({len(v) for v in (lists[0], lists[2], lists[3], *lists[1].values())}) != 1:
-            raise InputError(
-                f"{path}: {benchmark} has no ids, groups, metrics and outputs of one length; write it again"
-            )
+        lists = _checked(outcome, f"{path}: {benchmark}")
         asked = dict(shared)
-        asked |= {"version": found.get("versions", {}).get(benchmark)} if "versions" in found else {}
-        inputs = found.get("inputs", {})
+        asked |= {"version": versions.get(benchmark)} if "versions" in found else {}
         asked |= {"data": inputs.get("data", {}).get(benchmark)} if inputs else {}
         if not _is_judged(benchmark, lists[1]):
             asked.pop("judge", None)
@@ -173,6 +176,21 @@ def _of_outcomes(name: str, path: Path, found: Mapping) -> Given:
         main = known if known in lists[1] else sorted(lists[1])[0]
         benchmarks[benchmark] = Scored(main, lists[0], lists[2], lists[1], lists[3], asked)
     return Given(name, f"{found.get('model', path)} [{path}]", benchmarks, found.get("engine"), found.get("data"))
+
+
+def _checked(outcome: Any, where: str) -> list[Any]:
+    """The lists of one benchmark's outcome, in OUTCOME's order. Raises InputError for anything else."""
+    lists: list[Any] = [outcome.get(key) for key in OUTCOME] if isinstance(outcome, dict) else []
+    right = bool(lists) and all(isinstance(v, kind) for v, kind in zip(lists, OUTCOME.values(), strict=True))
+    columns = [lists[0], lists[2], lists[3], *lists[1].values()] if right else []
+    if len(columns) < 4 or not all(isinstance(v, list) and len(v) == len(lists[0]) for v in columns):
+        raise InputError(f"{where} has no ids, groups, metrics and outputs of one length; write it again")
+    if not all(isinstance(text, str) for column in columns[:3] for text in column):
+        raise InputError(f"{where} has an id, a group or an output that is no text; write it again")
+    for metric, scores in lists[1].items():
+        if not all(s is None or (isinstance(s, int | float) and 0 <= s <= 1) for s in scores):
+            raise InputError(f"{where} {metric} has a score that is neither a number from 0 to 1 nor null")
+    return lists
 
 
 def check_alike(runs: Sequence[Given]) -> list[str]:

@@ -51,6 +51,8 @@ def test_an_entry_says_where_it_is(tmp_path):
         (b"[1,\n2", "file is not valid JSON ("),
         (b"1\n" + b"[" * 100_000, "file, line 2: not JSON (nested too deep); write it again"),
         (b"[" * 100_000, "file is not valid JSON (nested too deep); write it again"),
+        (b"1\n" + b"9" * 5_000, "file, line 2: not JSON (a number too long); write it again"),
+        (b"[" + b"9" * 5_000 + b"]", "file is not valid JSON (a number too long); write it again"),
         (b"1\n2\n\xff", "file, line 3: not UTF-8 (invalid start byte)"),
         ("1\n2".encode("utf-16"), "file, line 1: not UTF-8"),
         (gzip.compress(b"1\n2", mtime=0)[:-9], "is not a whole gzip file"),

@@ -211,7 +211,14 @@ def test_a_failing_sandbox_is_an_error_not_a_verdict():
 def test_wrong_arguments_are_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match=r"program 1 has no tests"):
         run_programs([RIGHT, Program("x = 1", [])])
-    for wrong in ({"timeout_s": 0}, {"memory_mb": 10}, {"workers": 0}):
+    for wrong in (
+        {"timeout_s": 0},
+        {"timeout_s": float("nan")},
+        {"timeout_s": float("inf")},
+        {"memory_mb": 10},
+        {"memory_mb": 1 << 50},
+        {"workers": 0},
+    ):
         with pytest.raises(InputError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
             run_programs([RIGHT], **wrong)
     with pytest.raises(InputError, match="name a folder that you may write to"):

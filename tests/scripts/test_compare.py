@@ -1,6 +1,7 @@
 """`python -m scripts.compare`: what it prints of two runs, how it finds them, and what it refuses."""
 
 import json
+import math
 import re
 
 import pytest
@@ -135,6 +136,39 @@ def test_verdicts_that_are_missing_are_left_out_and_counted(call, tmp_path):
     assert "39 (+1 null)" in call("compare", *files).out
 
 
+def test_a_metric_without_any_common_verdict_is_named(call, tmp_path):
+    files = [write_outcomes(tmp_path / f"{name}.json", ALL) for name in ("one", "other")]
+    found = json.loads(files[1].read_text())
+    found["outcomes"]["gsm8k"]["metrics"]["flexible"] = [None] * 40
+    files[1].write_text(json.dumps(found))
+    assert "not compared: A - B gsm8k flexible, as no prompt has a score in both" in call("compare", *files).out
+
+
+NO_SCORE, NO_LISTS = "gsm8k flexible has a score that is", "gsm8k has no ids, groups, metrics and outputs of one"
+DAMAGED = {
+    "a text": ("outcomes.gsm8k.metrics.flexible", ["1"] * 40, NO_SCORE),
+    "nan": ("outcomes.gsm8k.metrics.flexible", [math.nan] * 40, NO_SCORE),
+    "no texts": ("outcomes.gsm8k.outputs", [None] * 40, "gsm8k has an id, a group or an output that is no text"),
+    "no metric": ("outcomes.gsm8k.metrics", {}, NO_LISTS),
+    "a list of versions": ("versions", [], "its inputs or versions are not what scripts.evaluate"),
+    "inputs as text": ("inputs", "data", "its inputs or versions are not what scripts.evaluate"),
+}
+
+
+@pytest.mark.parametrize(("place", "value", "told"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_of_outcomes_is_one_line(place, value, told, call, tmp_path):
+    files = [write_outcomes(tmp_path / f"{name}.json", ALL) for name in ("one", "other")]
+    found = inner = json.loads(files[1].read_text())
+    *outer, last = place.split(".")
+    for key in outer:
+        inner = inner[key]
+    inner[last] = value
+    files[1].write_text(json.dumps(found))
+    ended = call("compare", *files)
+    assert (ended.code, ended.out) == (2, "")
+    assert re.fullmatch(f"error: {files[1]}: {told}.*\n", ended.err)
+
+
 def test_several_runs_are_compared_with_the_first_and_corrected_together(call, work, runs):
     third = write_run(work / "records", ALL, seed=3)
     said = call("compare", *runs, third, f"paths.work={work}", "show=0").out
@@ -209,6 +243,7 @@ MISTAKES = {
     "a misspelt option": (["{a}", "{b}", "shwo=1"], "did you mean show?"),
     "runs in both ways": (["{a}", "runs=[{b}]"], "cannot be read; write key=value"),
     "a page in no folder": (["{a}", "{b}", "html=nix/page.html"], "html=nix/page.html: nix is no folder"),
+    "a page that is a folder": (["{a}", "{b}", "html=."], "html=.: this is a folder"),
     "data that is not there": (["{a}", "{b}", "html=page.html", "data=nix"], "no test data of gsm8k"),
 }
 

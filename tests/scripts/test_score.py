@@ -136,11 +136,17 @@ MISTAKES = {
     "an unknown benchmark": (GOOD, "benchmark=gsm9k", "write one of gsm8k, mbpp, humaneval, alpaca_eval"),
     "an unknown family of prompts": (GOOD, "prompts=llama", "prompts=llama: write one of"),
     "no time at all": (GOOD, "timeout_s=0", "timeout_s=0: write a number above 0"),
+    "a time that is no number": (GOOD, "timeout_s=nan", "timeout_s=nan: write a number above 0, at most 86400"),
+    "a time that no clock holds": (GOOD, "timeout_s=1e300", "timeout_s=1e+300: write a number above 0, at most 86400"),
+    "more memory than can be counted": (GOOD, f"memory_mb={10**15}", f"memory_mb={10**15}: write a whole number up to"),
+    "an id of too many digits": (f'{GOOD}\n{{"id": {"9" * 5000}, "output": ""}}', "", "line 2: not JSON (a number too"),
+    "an id as text of too many digits": (f'{GOOD}\n{{"id": "{"9" * 5000}", "output": ""}}', "", "no problem 9999"),
     "no worker": (GOOD, "workers=0", "workers=0: write a whole number from 1"),
     "too little memory": (GOOD, "memory_mb=1", "memory_mb=1: write a whole number from 64"),
     "a file of another benchmark": (GOOD, "annotations=a.json", "annotations= does not go with benchmark=gsm8k"),
     "samples of alpaca_eval": (GOOD, "benchmark=alpaca_eval", "samples= does not go with benchmark=alpaca_eval"),
-    "an out in no folder": (GOOD, "out=nix/scores.json", "no such folder nix"),
+    "an out in no folder": (GOOD, "out=nix/scores.json", "out=nix/scores.json: nix is no folder"),
+    "an out that is a folder": (GOOD, "out=.", "out=.: this is a folder"),
     "no data folder": (GOOD, "data=nix", "nix: no such folder of benchmark data"),
 }
 

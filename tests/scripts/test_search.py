@@ -155,10 +155,10 @@ def test_two_workers_share_a_search_and_what_a_killed_one_held_is_taken_up_by_th
 def test_a_trial_that_fails_is_a_failed_record_and_is_tried_again_by_the_next_invocation(call, work, monkeypatch):
     swap = Session.swap_in
 
-    def stubborn(session, point):
+    def stubborn(session, point, *parts):
         if point.options.lambda_ == 0.5 and point.split == "dev":
             raise RuntimeError("no room")
-        return swap(session, point)
+        return swap(session, point, *parts)
 
     monkeypatch.setattr(Session, "swap_in", stubborn)
     first = call("run", *GRID, f"paths.work={work}")
