@@ -102,8 +102,12 @@ def test_models_of_unknown_size_are_told(call, tmp_path):
 def test_development_prompts_that_are_not_there_are_told_before_anything_runs(call, tmp_path, monkeypatch):
     (tmp_path / "data" / "gsm8k").mkdir(parents=True)
     (tmp_path / "data" / "gsm8k" / "test.jsonl").write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
+    (tmp_path / "data" / "mbpp").mkdir()
+    problem = {"text": "One.", "code": "one = 1", "test_setup_code": "", "test_list": ["assert one == 1"]}
+    lines = [json.dumps({"task_id": number, **problem}) for number in (11, 601)]
+    (tmp_path / "data" / "mbpp" / "mbpp.jsonl").write_text("\n".join(lines))
     monkeypatch.setenv("DELLA_DATA_DIR", str(tmp_path / "data"))
-    narrow = ("benchmarks=[gsm8k]", "sweep.merges=[[lm,math]]", f"paths.work={tmp_path}")
+    narrow = ("benchmarks=[gsm8k,mbpp]", "sweep.merges=[[math,code]]", f"paths.work={tmp_path}")
     facts, ended = planned(call, tmp_path, *TABLE, *narrow)
     assert ended.code == 2
     assert "error: no dev data of gsm8k: put dev.jsonl or train.jsonl into" in ended.err
