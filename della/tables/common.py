@@ -52,7 +52,7 @@ def saving(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Saving | None:
     squares, freedom = np.zeros(3), sum(a.size - 1 for a, _ in pairs)
     for a, b in pairs:
         u, v = (a - b) - np.mean(a - b), (a + b) - np.mean(a + b)
-        squares += [float(u @ u), float(v @ v), float(u @ v)]
+        squares += [math.fsum(u * u), math.fsum(v * v), math.fsum(u * v)]  # a BLAS's sums differ in the last bit
     minus, plus, cross = (float(square) for square in squares)
     if freedom < 2 or minus + plus < 1e-18:
         return None
