@@ -196,8 +196,8 @@ def test_a_failing_run_fails_in_one_job_and_waiting_for_the_sweep_ends_with_exit
 @pytest.mark.full
 @pytest.mark.timeout(3000)
 def test_a_sweep_longer_than_its_jobs_time_limit_goes_on_in_requeued_jobs(cluster, call, submit, pico, work, tmp_path):
-    """256 runs in one job of two minutes: Slurm warns it in the last one, for it looks twice a minute."""
-    sweep = (*TABLE, f"sweep.seeds={list(range(1, 61))}".replace(" ", ""), "tracking=none")
+    """1,216 runs in one job of two minutes: Slurm warns it in the last one, for it looks twice a minute."""
+    sweep = (*TABLE, f"sweep.seeds={list(range(1, 301))}".replace(" ", ""), "tracking=none")
     (tmp_path / "alone").mkdir()
     (tmp_path / "alone" / "experts").symlink_to(pico.folder.parent)
     assert call("run", *PICO, *sweep, f"paths.work={tmp_path / 'alone'}").code == 0
