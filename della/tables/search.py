@@ -161,21 +161,29 @@ def importance_table(logs: Sequence[Log]) -> Table | None:
 
 
 def history_figure(logs: Sequence[Log]) -> Figure | None:
-    """The best whole trial so far against the prompts asked so far, one line per search; None without any."""
+    """The best whole trial so far against the prompts asked so far: a panel for each merge, a line for each search,
+    searches that differ in their seed alone in one colour; None without any.
+    """
     drawn = [(log, history(log)) for log in logs if history(log)]
     if not drawn:
         return None
+    titles = list(dict.fromkeys(label(log) for log, _ in drawn))
+    arms = list(dict.fromkeys(arm_label(log) for log, _ in drawn))
     with context(["default", STYLE]):
-        figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-        axes = figure.subplots()
-        for number, (log, points) in enumerate(drawn):
-            colour, marker = CURVE_STYLE[number % len(CURVE_STYLE)]
+        figure = Figure(figsize=(5.6, 3.2 * len(titles)), layout="constrained")
+        panels = dict(zip(titles, figure.subplots(len(titles), squeeze=False).flat, strict=True))
+        handles = {}
+        for log, points in drawn:
+            colour, marker = CURVE_STYLE[arms.index(arm_label(log)) % len(CURVE_STYLE)]
             x = [asked for asked, _ in points] + [spent(log)]
             y = [100 * best for _, best in points] + [100 * points[-1][1]]
-            axes.step(x, y, where="post", color=colour, marker=marker, label=f"{label(log)}: {arm_label(log)}")
-        axes.set_xlabel("prompts asked")
-        axes.set_ylabel("best on the prompts chosen by (%)")
-        figure.legend(loc="outside lower center", ncols=min(len(drawn), 2))
+            (line,) = panels[label(log)].step(x, y, where="post", color=colour, marker=marker, markersize=4)
+            handles.setdefault(arm_label(log), line)
+        for title, axes in panels.items():
+            axes.set_title(title)
+            axes.set_xlabel("prompts asked")
+            axes.set_ylabel("best on choosing prompts (%)")
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(arms), 2))
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return figure
