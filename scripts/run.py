@@ -39,14 +39,15 @@ def single_point(config: RunConfig, names: list[str]) -> Point:
 
 @door("run")
 def main(config: RunConfig) -> None:
+    if config.sweep.name:
+        engine = config.engine
+        take_gpus(config.worker, gpus_per_engine(engine.name, engine.tensor_parallel_size, engine.device_map))
     if config.sweep.arms:
         from scripts.searching.run import run_search  # imports optuna: not before something is searched
 
         run_search(config)
         return
     if config.sweep.name:
-        engine = config.engine
-        take_gpus(config.worker, gpus_per_engine(engine.name, engine.tensor_parallel_size, engine.device_map))
         run_sweep(config)
         return
     session = Session(config)

@@ -170,6 +170,12 @@ class SweepPlanConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("calibrate", self.calibrate, 2)
+        for name in ("prompt_tokens", "answer_tokens", "score_s"):
+            for benchmark in getattr(self.assume, name):
+                if benchmark not in self.benchmarks:
+                    raise InputError(
+                        f"assume.{name}.{benchmark}: no such benchmark here; write one of {', '.join(self.benchmarks)}"
+                    )
         if self.gpu is not None:
             find_gpu(self.gpu)
 

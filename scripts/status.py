@@ -6,7 +6,8 @@
 
 For sweeps on this machine and on a cluster, from any machine that sees paths.work. Its arguments are those of the
 sweep. The time left is the median of the runs so far, times those that are pending, shared by the workers that are
-there. Exit code 1 if runs have failed. It loads no model and makes no family.
+there. Of a sweep that searches: trials, the best so far, the winners' runs. Exit code 1 if runs have failed. It loads
+no model and makes no family.
 """
 
 import json
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from della.errors import InputError
 from della.plan_text import duration
 from scripts.door import RunsFailed, door
 from scripts.progress import Progress, StageProgress, Survey
@@ -116,8 +118,19 @@ def show(config: RunConfig) -> None:
         raise RunsFailed(f"{found.count('runs') - found.count('done')} runs are left and no job: see the jobs' logs")
 
 
+def searched(config: StatusConfig) -> int:
+    """Prints how far a sweep that searches is; returns how many trials failed."""
+    from scripts.searching.progress import show_search  # imports optuna
+
+    if config.watch or config.json:
+        raise InputError(f"sweep={config.sweep.name} searches: watch and json are for sweeps of grids; leave them out")
+    return show_search(config)
+
+
 @door("status")
 def main(config: StatusConfig) -> None:
+    if config.sweep.arms:
+        sys.exit(min(1, searched(config)))
     survey = Survey(config)
     while True:
         found = survey.look()

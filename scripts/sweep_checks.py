@@ -56,7 +56,8 @@ def _text(value: Any) -> str:
 
 def _check_merges(where: str, grid: Any, config: Any) -> None:
     """Each merge: of experts that there are, each once, something for the method to do, and measured."""
-    known = EXPERTS if config.experts.recipe else tuple(config.experts.models)
+    named = {**config.experts.hub, **config.experts.models}
+    known = EXPERTS if config.experts.recipe else tuple(name for name in named if name != "base")
     _once(f"{where}.merge", [sorted(merge) for merge in grid.merge])
     if grid.method == UNMERGED and grid.choose:
         raise InputError(f"{where}: {UNMERGED} has nothing to choose; write choose=false")

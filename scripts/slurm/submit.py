@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from della.errors import InputError
 from della.slurm import cluster, jobs_of
-from scripts.door import INVOCATION
+from scripts.door import INVOCATION, RunsFailed
 from scripts.progress import look_up
 from scripts.schema import RunConfig
 from scripts.slurm.submissions import Submission
@@ -70,10 +70,16 @@ def submit(options: dict[str, Any], overrides: list[list[str]], config: DictConf
         folder=str(folder),
     )
     submission.write()
-    print(_text(submission, options))
+    print(_text(submission, run, options))
     if wait:
         _wait_for(submission)
-        show(run)
+        if run.sweep.arms:
+            from scripts.searching.progress import show_search  # imports optuna
+
+            if failed := show_search(run):
+                raise RunsFailed(f"{failed} trials, tried again by the next invocation")
+        else:
+            show(run)
 
 
 def run_config(config: DictConfig) -> RunConfig:
@@ -111,13 +117,14 @@ def _hand_over(options: dict[str, Any], arguments: list[list[str]], folder: Path
     return jobs[0].job_id.split("_")[0]
 
 
-def _text(submission: Submission, options: dict[str, Any]) -> str:
-    named = f"sweep={submission.sweep} experts={submission.experts}"
-    select = "" if submission.select == "dev" else f" select={submission.select}"
+def _text(submission: Submission, run: RunConfig, options: dict[str, Any]) -> str:
+    watch = "" if run.sweep.arms else "   (watch=true: kept up to date)"
+    own = ("worker", "workers", "wait")  # a worker's, no part of what the runs are
+    named = shlex.join(o for o in submission.arguments if o.lstrip("+").partition("=")[0] not in own)
     where = f"partition {options['partition']}" if options["partition"] else "the default partition"
     lines = [
         f"submitted: job {submission.job}, {submission.workers} workers, {options['timeout_min']} min each, {where}",
-        f"  how far it is  python -m scripts.status {named}{select}   (watch=true: kept up to date)",
+        f"  how far it is  python -m scripts.status {named}{watch}",
         f"  its logs       {submission.folder}",
         f"  to stop it     scancel {submission.job}",
     ]

@@ -74,3 +74,11 @@ def test_each_worker_takes_its_own_gpus(names, worker, wanted, expected, visible
 def test_a_server_takes_none_of_ours(visible):
     visible("0,1")
     assert gpus_per_engine("openai", 1, None) == 0
+
+
+def test_the_workers_of_a_search_take_their_own_gpus_too(call, work, visible, monkeypatch):
+    taken = []
+    monkeypatch.setattr("scripts.searching.run.run_search", lambda config: taken.append(gpus()))
+    visible("4,5")
+    assert call("run", "sweep=search_della", "worker=1", f"paths.work={work}").code == 0
+    assert taken == [["5"]]

@@ -207,3 +207,15 @@ def test_jobs_are_shown_of_this_sweep_alone_and_a_damaged_file_is_passed_over(ca
     ended = call("status", *PICO, *SMALL, f"paths.work={swept}")
     assert "job 41 on beta: cannot be asked from here; logs" in ended.out
     assert "job 42" not in ended.out
+
+
+def test_of_a_sweep_that_searches_it_counts_searches_and_trials(call, work):
+    ended = call("status", *PICO, "sweep=search_della", f"paths.work={work}")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == (
+        "sweep search_della, experts tiny_pico: 0 of 4 searches begun; 0 trials done, 0 running or left behind, "
+        "0 failed\n"
+    )
+    refused = call("status", *PICO, "sweep=search_della", "json=true", f"paths.work={work}")
+    assert refused.code == 2
+    assert "watch and json are for sweeps of grids" in refused.err

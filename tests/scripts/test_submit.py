@@ -45,6 +45,7 @@ def test_the_jobs_are_one_array_with_what_was_asked_for(call, work, slurm):
     ended = call("run", *SLURM, *(option.strip("'") for option in more), "workers=3", f"paths.work={work}")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("submitted: job 77, 3 workers, 90 min each, partition gpu\n")
+    assert "scripts.status experts=tiny_pico engine=hf sweep=seeds 'sweep.family_seeds=[]' paths.work=" in ended.out
     script = (slurm.parent / "script").read_text()
     for line in (
         *("partition=gpu", "account=nlp", "qos=long", "gres=gpu:a100:1", "mem=120GB", "time=90", "requeue"),

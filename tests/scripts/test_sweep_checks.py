@@ -21,6 +21,10 @@ MISTAKES = {
     ),
     "an expert twice": ("sweep=no_elect sweep.merges=[[lm,lm]]", r"merge=\[lm,lm\]: lm is there twice"),
     "an expert that is not there": ("sweep=lambda sweep.merges=[[lm,mth]]", "'mth': the experts are lm, math, code"),
+    "an expert that the hub's family has not": (
+        "sweep=drop_rate experts=wizardcoder_13b",
+        r"there is no expert 'lm': the experts are code",
+    ),
     "no value": ("sweep=drop_rate sweep.lambdas=[]", r"options\.lambda_=\[\]: write at least one value"),
     "no mask seed": ("sweep=lambda sweep.seeds=[]", r"sweep\.seeds=\[\]: sweep\.grids\.dare_elect drops at random"),
     "a window beyond the bounds": (
