@@ -25,7 +25,7 @@ FLAGS = ("-h", "--help", "-m", "--multirun", "-c", "--cfg", "--resolve")
 # New names may be added below these keys without Hydra's `+`: experts.models.NAME=DIR, judge.settings.NAME=VALUE, ...
 OPEN_KEYS = re.compile(
     r"(experts\.(models|hub)|weights|activations\.(data|files)|judge\.settings|sweep\.grids\.\w+\.options|assume\.\w+"
-    r"|sweep\.search\.(options|space)(\.\w+)?|hydra\.launcher\.additional_parameters)\.[\w-]+="
+    r"|sweep\.search\.options|hydra\.launcher\.additional_parameters)\.[\w-]+="
 )
 HOME = re.compile(r"^([\w.-]+=)~/")  # a shell expands ~ at the start of a word only
 WRONG_TYPES = {

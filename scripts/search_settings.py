@@ -34,8 +34,21 @@ class Space:
         at_least("sweep.search.space.NAME.groups", self.groups, 0)
         if bool(self.values) == (self.low is not None or self.high is not None):
             raise InputError("sweep.search.space.NAME: write low and high, or values, one of the two")
-        if not self.values:
+        if self.groups and "layer" not in self.per:
+            raise InputError(
+                f"sweep.search.space.NAME.groups={self.groups} is of layers; write per=layer_group with it"
+            )
+        if self.values:
+            self._check_list()
+        else:
             self._check_range()
+
+    def _check_list(self) -> None:
+        for index, value in enumerate(self.values):
+            if value in self.values[:index]:
+                raise InputError(f"sweep.search.space.NAME.values: {value} is there twice; write it once")
+        if self.log or self.step is not None or self.init is not None:
+            raise InputError("sweep.search.space.NAME: log, step and init are of a range; leave them out beside values")
 
     def _check_range(self) -> None:
         if self.low is None or self.high is None or not self.low < self.high:
@@ -93,7 +106,7 @@ class Search:
         at_least("sweep.search.population", self.population, 2)
         if not 0 < self.risk < 0.5:
             raise InputError(f"sweep.search.risk={self.risk:g}: write a number above 0 and below 0.5, such as 0.01")
-        if self.budget is not None and self.budget <= 0:
+        if self.budget is not None and not self.budget > 0:  # nan too
             raise InputError(
                 f"sweep.search.budget={self.budget:g}: write a number above 0, such as 25 for 25 whole trials"
             )

@@ -26,6 +26,7 @@ def check_sweep(config: Any) -> None:
     sweep = config.sweep
     for name in ("family_seeds", "seeds"):
         _once(f"sweep.{name}", getattr(sweep, name))
+    _check_searches(sweep)
     seen: dict[Any, str] = {}
     for name, grid in sweep.grids.items():
         where = f"sweep.grids.{name}"
@@ -36,6 +37,20 @@ def check_sweep(config: Any) -> None:
             if options is not None and options.is_random and not sweep.seeds:
                 raise InputError(f"sweep.seeds=[]: {where} drops at random; write at least one mask seed")
             _first_time(where, grid, merge, options, seen)
+
+
+def _check_searches(sweep: Any) -> None:
+    """Each search once, with a method, its winner on test. (Its space is checked where the merge is known.)"""
+    for name, search in sweep.arms.items():
+        if search.method not in METHODS:
+            raise InputError(f"sweep.searches.{name}: write its method, one of {', '.join(METHODS)}")
+        _once("sweep.search.seeds", search.seeds)
+        if make_method(search.method).is_random and not sweep.seeds:
+            raise InputError("sweep.seeds=[]: a winner drops at random on test; write at least one mask seed")
+    if sweep.arms:
+        _once("sweep.merges", [sorted(merge) for merge in sweep.merges])
+        for merge in sweep.merges:
+            _once("sweep.merges", merge)
 
 
 def _once(where: str, values: Sequence[Any]) -> None:

@@ -11,7 +11,7 @@ from della.statistics import Estimate
 from della.study import Study, averaged, difference
 from della.tables.detectable import pairs_note
 from della.tables.render import NOT_APPLICABLE, NOT_RUN, Table, gap_text, score_text, tenth
-from della.tables.search import Log, arm_label, key_of, label, spent, test_cells, winner
+from della.tables.search import Log, arm_label, chosen_note, key_of, label, spent, test_cells, winner
 
 
 def arms_table(logs: Sequence[Log], finals: Sequence[Run], notes: Sequence[str]) -> Table | None:
@@ -42,7 +42,9 @@ def arms_table(logs: Sequence[Log], finals: Sequence[Run], notes: Sequence[str])
                 _row(table, study, [number], logs, own, [arms.get(arm, []) for arm in references])
             if len(at) > 1:
                 _row(table, study, at, logs, own, [arms.get(arm, []) for arm in references])
-    table.notes += [_MEAN_NOTE]
+    if any(log["split"] == "test" for log in logs):
+        table.notes.append(chosen_note(logs))
+    table.notes.append(_MEAN_NOTE)
     pairs = [[number for at in arms.values() for number in at if number in study.cells] for arms in groups.values()]
     table.notes += pairs_note(study, pairs, own, "between two winners of one merge")
     return table

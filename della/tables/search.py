@@ -96,7 +96,7 @@ def search_table(logs: Sequence[Log], finals: Sequence[Run], notes: Sequence[str
         keys |= {"merge": merge_label(log["merge"]), "method": log["arm"]}
         table.record(test, options=settings_text(best["params"]) if best else "", **keys)
         table.data.append({"table": table.name, "quantity": "prompts", "value": spent(log), "n": full(log), **keys})
-    table.notes += [_rule_note(logs), _SHARE_NOTE, _DEV_NOTE]
+    table.notes += [_rule_note(logs), _SHARE_NOTE, chosen_note(logs)]
     return table
 
 
@@ -110,8 +110,14 @@ _SHARE_NOTE = (
     "of all: prompts asked, as a part of what the same trials cost when none is stopped; points with a record \
 were not asked again and are in neither number."
 )
-_DEV_NOTE = "Dev: the winner's mean over its benchmarks on the prompts it was chosen by, optimistic; Test: on other \
-prompts, with other mask seeds."
+
+
+def chosen_note(logs: Sequence[Log]) -> str:
+    """What the columns Dev and Test are of: with select=test the same prompts."""
+    dev = "Dev: the winner's mean over its benchmarks on the prompts it was chosen by, optimistic"
+    if any(log["split"] == "test" for log in logs):
+        return f"{dev}, here those of the test split (select=test); Test: on the same prompts, with other mask seeds."
+    return f"{dev}; Test: on other prompts, with other mask seeds."
 
 
 def _scored(cells: Mapping[tuple, Sequence[Run]], log: Log) -> list[str]:

@@ -65,7 +65,10 @@ class Task:
     def identity(self) -> str:
         """16 hexadecimal digits of all that decides what the trials are: their config and inputs, space and sampler."""
         settings = {k: v for k, v in asdict(self.search).items() if k not in ENDLESS}
-        described = {**self.session.describe(self.template), "search": settings}
+        template = self.template
+        if self.space.by_activations:  # other norms are other trials: a journal of theirs is not gone on with
+            template = replace(template, options=options_of(self.search.method, {"rank_by": "wanda"}))
+        described = {**self.session.describe(template), "search": settings}
         return hashlib.sha256(canonical(described).encode()).hexdigest()[:16]
 
     @property
@@ -95,6 +98,8 @@ def tasks(config: RunConfig, session: Session) -> list[Task]:
     sweep = config.sweep
     if not sweep.merges or not all(sweep.merges):
         raise InputError(f"sweep={sweep.name}: name the experts to merge, as sweep.merges=[[lm,math]]")
+    for search, merge in itertools.product(sweep.arms.values(), sweep.merges):  # before a family is made or opened
+        SearchSpace(search, tuple(sorted(merge)), max([1, *(space.groups for space in search.space.values())]))
     out = []
     for family_seed, merge in itertools.product(sweep.family_seeds or [config.experts.seed], sweep.merges):
         family = session.family(family_seed)

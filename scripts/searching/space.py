@@ -10,7 +10,8 @@ that the drop rate allows, so that every combination is one that exists.
 """
 
 import itertools
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +47,20 @@ class SearchSpace:
     def __init__(self, search: Search, merge: tuple[str, ...], layers: int):
         self.search, self.merge, self.layers = search, merge, layers
         self.options = {item.name for item in fields(METHODS[search.method].options)}  # type: ignore[arg-type]
+        self._check_share()
         for name, space in search.space.items():
             self._check(name, space)
         self.parameters = [p for name, space in search.space.items() for p in self._expand(name, space)]
         self._check_bounds()
+
+    def _check_share(self) -> None:
+        """One window: by its width or by its share, searched or the same for all trials."""
+        shared = self.search.options
+        if {"epsilon", "epsilon_share"} <= shared.keys() | self.search.space.keys():
+            raise InputError("sweep.search: epsilon and epsilon_share are one window; write one of the two")
+        if "epsilon_share" in shared and not _within([shared["epsilon_share"]], 0, 1):
+            given = shared["epsilon_share"]
+            raise InputError(f"sweep.search.options.epsilon_share={given}: a share; write a number from 0 to 1")
 
     def _check(self, name: str, space: Space) -> None:
         where = f"sweep.search.space.{name}"
@@ -65,8 +76,11 @@ class SearchSpace:
             raise InputError(f"{where}.per={space.per}: {name} is the same for all layers; write per=all")
         if "layer" in space.per and not self.layers:
             raise InputError(f"{where}.per={space.per}: the model's tensors have no layers in their names")
-        if name == "epsilon_share" and not _within(space, 0, 1):
+        values = space.values or [space.low, space.high]
+        if name == "epsilon_share" and not _within(values, 0, 1):
             raise InputError(f"{where}: a share; write values from 0 to 1")
+        if name == "weight" and not _within(values, -sys.float_info.max, sys.float_info.max):
+            raise InputError(f"{where}: write finite numbers")
 
     def _expand(self, name: str, space: Space) -> list[Parameter]:
         experts: list[str | None] = [*self.merge] if "expert" in space.per else [None]
@@ -90,6 +104,12 @@ class SearchSpace:
             except InputError as error:
                 hint = "; search epsilon_share instead" if "epsilon" in self.search.space else ""
                 raise InputError(f"sweep.search.space: {error}{hint}") from error
+
+    @property
+    def by_activations(self) -> bool:
+        """Whether points of the space rank by the experts' input activations."""
+        searched = self.search.space.get("rank_by")
+        return "wanda" in (self.search.options.get("rank_by"), *(searched.values if searched else ()))
 
     @property
     def searched(self) -> list[str]:
@@ -159,7 +179,9 @@ class SearchSpace:
             usual = make_method(self.search.method)
             window = {k: getattr(usual, k) for k in ("drop_rate", "epsilon") if k in self.options} | window
             found = _with_epsilon({**window, **found})
-        make_method(self.search.method, **{k: v for k, v in found.items() if k != "weight"})
+        usual = {k: v for k, v in options.items() if not (moved and k in ("drop_rate", "epsilon", "epsilon_share"))}
+        here = {**usual, **{k: v for k, v in found.items() if k != "weight"}}
+        make_method(self.search.method, **_with_epsilon(here))  # must be one that exists
         return Rule(expert, layers, tuple(sorted(found.items())))
 
     def point(self, params: Mapping[str, Any], template: Point) -> Point:
@@ -174,8 +196,8 @@ class SearchSpace:
         )
 
 
-def _within(space: Space, low: float, high: float) -> bool:
-    return all(low <= value <= high for value in space.values or [space.low, space.high])
+def _within(values: Sequence[Any], low: float, high: float) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high for v in values)
 
 
 def _middle(space: Space) -> float:

@@ -197,6 +197,11 @@ def test_searches_are_compared_arm_by_arm_and_reported(call, work):
         ("sweep.merges=[]", "name the experts to merge, as sweep.merges=[[lm,math]]"),
         ("sweep.merges=[[lm,chemistry]]", "there is no expert 'chemistry' to merge"),
         ("sweep.search.sampler=annealing", "sampler=annealing: write one of tpe, cmaes, random, grid"),
+        ("sweep.merges=[[lm,math],[math,lm]]", "sweep.merges=[[lm,math],[lm,math]]: [lm,math] is there twice"),
+        ("sweep.merges=[[lm,lm]]", "sweep.merges=[lm,lm]: lm is there twice"),
+        ("sweep.seeds=[]", "a winner drops at random on test; write at least one mask seed"),
+        ("sweep.search.seeds=[1,1]", "sweep.search.seeds=[1,1]: 1 is there twice"),
+        ("sweep.search.space.lambda_.hihg=2", "sweep.search.space.lambda_.hihg: no such option"),
         ("sweep.search.space.drop_rate.low=2", "low=2.0 and high=0.95; write a low below high"),
     ],
 )
@@ -207,6 +212,34 @@ def test_a_mistake_is_one_line_before_anything_runs(change, message, call, work)
     assert ended.err.count("\n") == 1
     assert not (work / "records").exists()
     assert not list((work / "search").glob("*")) if (work / "search").exists() else True
+
+
+def test_an_option_out_of_bounds_is_told_before_a_family_is_trained(call, tmp_path):
+    ended = call("run", "engine=hf", "sweep=search_grid", "sweep.search.options.epsilon=abc", f"paths.work={tmp_path}")
+    assert ended.code == 2
+    assert "sweep.search.space: method della: epsilon is 'abc'" in ended.err
+    assert not (tmp_path / "experts").exists()
+
+
+def test_a_search_without_a_method_is_refused(call, work):
+    ended = call("run", *PICO, "sweep=search_compare", "sweep.searches.della_grid.method=", f"paths.work={work}")
+    assert ended.code == 2
+    assert "sweep.searches.della_grid: write its method, one of average" in ended.err
+
+
+def test_a_search_that_ranks_by_activations_is_another_one_where_these_differ(work):
+    """Its values are of these norms: a journal of others is not gone on with. Without the ranking they don't matter."""
+    from scripts.searching.run import tasks
+
+    found = {}
+    for rank_by in ("magnitude", "wanda"):
+        for samples in (2, 3):
+            how = (f"+sweep.search.options.rank_by={rank_by}", f"activations.samples={samples}")
+            session = Session(composed("run", *PICO, "sweep=search_della", *SMALL, *how, f"paths.work={work}"))
+            (task,) = tasks(session.config, session)
+            found[rank_by, samples] = task.identity
+    assert found["magnitude", 2] == found["magnitude", 3]
+    assert found["wanda", 2] != found["wanda", 3]
 
 
 def test_a_report_before_the_search_says_what_to_run(call, work):

@@ -118,6 +118,15 @@ def test_cmaes_starts_in_the_middle_or_where_it_is_told():
         ),
         ("della", {"epsilon_share": Space(low=0.0, high=2.0)}, "write values from 0 to 1"),
         ("della", {"rank_over": Space(values=["row", "column"])}, "rank_over is 'column'; write one of row, tensor"),
+        ("della", {"epsilon_share": Space(values=["half"])}, "write values from 0 to 1"),
+        ("della", {"epsilon_share": Space(low=0, high=1), "epsilon": Space(low=0, high=0.1)}, "are one window"),
+        ("dare", {"weight": Space(values=["half"])}, "space.weight: write finite numbers"),
+        ("dare", {"weight": Space(low=0.0, high=float("inf"))}, "space.weight: write finite numbers"),
+        (
+            "della",
+            {"lambda_by": Space(values=["adaptive"]), "lambda_": Space(low=0.5, high=2, per="layer_group")},
+            "lambda_by=adaptive takes lambda's place",
+        ),
     ],
 )
 def test_a_space_that_holds_a_point_that_is_none_is_refused(method, space, message):
@@ -133,6 +142,10 @@ def test_a_space_that_holds_a_point_that_is_none_is_refused(method, space, messa
         (lambda: Space(low=0.0, high=1.0, log=True), "write a low above 0, and no step"),
         (lambda: Space(low=0.0, high=1.0, step=3.0), "step=3: write one above 0 that fits"),
         (lambda: Space(low=0.0, high=1.0, init=2.0), "init=2: write one from low to high"),
+        (lambda: Space(values=[1, 1.0]), "1.0 is there twice; write it once"),
+        (lambda: Space(values=[1.0], log=True), "log, step and init are of a range"),
+        (lambda: Space(low=0.0, high=1.0, groups=2), "groups=2 is of layers; write per=layer_group"),
+        (lambda: Search(method="della", space=PLAIN, budget=float("nan")), "budget=nan: write a number above 0"),
         (lambda: Space(low=0.0, high=1.0, per="head"), "per=head: write one of all, expert"),
         (lambda: Search(method="della"), "name at least one option to search"),
         (lambda: Search(method="della", space=PLAIN, sampler="grid"), "a grid needs a step, or a list of values"),
@@ -149,6 +162,14 @@ def test_a_space_that_holds_a_point_that_is_none_is_refused(method, space, messa
 def test_a_wrong_setting_is_refused_with_what_to_write_instead(build, message):
     with pytest.raises(InputError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "options", [{"epsilon_share": 2}, {"epsilon_share": "all"}, {"epsilon_share": 0, "epsilon": 0}]
+)
+def test_a_fixed_share_of_the_window_is_a_number_from_0_to_1_and_stands_alone(options):
+    with pytest.raises(InputError, match="epsilon_share"):
+        opened(space={"lambda_": Space(low=0.5, high=2.0)}, options=options)
 
 
 def test_an_option_that_is_both_fixed_and_searched_is_refused():

@@ -56,6 +56,15 @@ def test_prompts_are_counted_beside_what_the_same_trials_would_have_cost():
     assert any("paired, risk 0.01 a look, 20 looks" in note for note in table.notes)
 
 
+def test_a_winner_chosen_on_the_test_prompts_is_said_to_be():
+    for split, said in (("dev", "on other prompts"), ("test", "on the same prompts")):
+        logs = [log(*TRIALS, split=split), log(*TRIALS, arm="other", split=split)]
+        runs = read_runs([final(60)])
+        for table in (search_table(logs, runs, []), arms_table(logs, runs, [])):
+            told = [said in note for note in table.notes if note.startswith("Dev:")]
+            assert told == ([] if (split, table.name) == ("dev", "arms") else [True])
+
+
 def test_a_winner_that_has_not_run_on_test_is_not_run_and_another_points_runs_are_not_its():
     table = search_table([log(*TRIALS)], read_runs([final(60, lambda_=2.0)]), [])
     assert table.rows[0][-1] == "not run"
