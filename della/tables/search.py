@@ -189,7 +189,7 @@ def history_figure(logs: Sequence[Log]) -> Figure | None:
             axes.set_title(title)
             axes.set_xlabel("prompts asked")
             axes.set_ylabel("best on choosing prompts (%)")
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(arms), 2))
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(arms), 2))
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return figure

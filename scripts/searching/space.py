@@ -179,8 +179,8 @@ class SearchSpace:
             usual = make_method(self.search.method)
             window = {k: getattr(usual, k) for k in ("drop_rate", "epsilon") if k in self.options} | window
             found = _with_epsilon({**window, **found})
-        usual = {k: v for k, v in options.items() if not (moved and k in ("drop_rate", "epsilon", "epsilon_share"))}
-        here = {**usual, **{k: v for k, v in found.items() if k != "weight"}}
+        shared = {k: v for k, v in options.items() if not (moved and k in ("drop_rate", "epsilon", "epsilon_share"))}
+        here = {**shared, **{k: v for k, v in found.items() if k != "weight"}}
         make_method(self.search.method, **_with_epsilon(here))  # must be one that exists
         return Rule(expert, layers, tuple(sorted(found.items())))
 
