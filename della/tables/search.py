@@ -14,6 +14,7 @@ records have them, or None; `importance`: parameter -> its part of what the para
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.style import context
 
@@ -178,7 +179,7 @@ def history_figure(logs: Sequence[Log]) -> Figure | None:
     with context(["default", STYLE]):
         figure = Figure(figsize=(5.6, 3.2 * len(titles)), layout="constrained")
         panels = dict(zip(titles, figure.subplots(len(titles), squeeze=False).flat, strict=True))
-        handles = {}
+        handles: dict[str, Artist] = {}
         for log, points in drawn:
             colour, marker = CURVE_STYLE[arms.index(arm_label(log)) % len(CURVE_STYLE)]
             x = [asked for asked, _ in points] + [spent(log)]
