@@ -63,7 +63,7 @@ def main_scores(record: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.array([np.nan if v is None else v for v in b["metrics"][b["metric"]]]) for name, b in blocks}
 
 
-def test_points(task: Task, point: Point) -> list[Point]:
+def points_on_test(task: Task, point: Point) -> list[Point]:
     """A winner's runs on test."""
     sweep = task.config.sweep
     seeds: Sequence[int | None] = sweep.seeds if point.seed is not None else [None]
@@ -90,7 +90,7 @@ class Records:
 
     def test(self, task: Task, point: Point) -> Scores:
         """A winner's test scores, the mean over mask seeds."""
-        found = [self.scores(one) for one in test_points(task, point)]
+        found = [self.scores(one) for one in points_on_test(task, point)]
         return {name: np.mean([scores[name] for scores in found], axis=0) for name in found[0]}
 
 
@@ -104,7 +104,7 @@ def case_of(task: Task, records: Records) -> dict[str, Any]:
     loss, error = 0.0, 0.0
     if found.winner != best:
         pair = [points[found.winner], points[best]]
-        records.make([one for point in pair for one in test_points(task, point)], f"winners of {task.label}")
+        records.make([one for point in pair for one in points_on_test(task, point)], f"winners of {task.label}")
         loss, error = paired_loss(*(records.test(task, point) for point in pair))
     texts = [canonical(dict(zip(task.space.searched, row.values(), strict=True))) for row in task.space.combinations]
     return {

@@ -11,7 +11,7 @@ from della.statistics import Estimate
 from della.study import Study, averaged, difference
 from della.tables.detectable import pairs_note
 from della.tables.render import NOT_APPLICABLE, NOT_RUN, Table, gap_text, score_text, tenth
-from della.tables.search import Log, arm_label, chosen_note, key_of, label, spent, test_cells, winner
+from della.tables.search import Log, arm_label, cells_on_test, chosen_note, key_of, label, spent, winner
 
 
 def arms_table(logs: Sequence[Log], finals: Sequence[Run], notes: Sequence[str]) -> Table | None:
@@ -25,7 +25,7 @@ def arms_table(logs: Sequence[Log], finals: Sequence[Run], notes: Sequence[str])
     groups = {merge: arms for merge, arms in groups.items() if len(arms) > 1}
     if not groups:
         return None
-    found = test_cells(finals)
+    found = cells_on_test(finals)
     study = Study({number: found.get(key_of(log), []) for number, log in enumerate(logs)})
     own: dict[Hashable, Sequence[str]] = {
         number: benchmarks_of(log["merge"], _scored(study, number)) for number, log in enumerate(logs)

@@ -70,7 +70,7 @@ def key_of(log: Log) -> tuple:
     return log["family_seed"], tuple(sorted(log["merge"])), log["method"], options
 
 
-def test_cells(finals: Sequence[Run]) -> dict[tuple, list[Run]]:
+def cells_on_test(finals: Sequence[Run]) -> dict[tuple, list[Run]]:
     """The winners' test runs by `key_of`."""
     cells: dict[tuple, list[Run]] = {}
     for run in finals:
@@ -85,7 +85,7 @@ def search_table(logs: Sequence[Log], finals: Sequence[Run], notes: Sequence[str
     finals: the winners' runs; a winner that has not run on test is "not run".
     """
     table = Table("search", "What the search tried, what it cost, and what won", _HEADER, labels=3, notes=list(notes))
-    cells = test_cells(finals)
+    cells = cells_on_test(finals)
     study = Study(cells)
     for log in logs:
         best, test = winner(log), study.average(key_of(log), benchmarks_of(log["merge"], _scored(cells, log)))
