@@ -25,7 +25,7 @@ def check_choosing(config: RunConfig) -> None:
     Raises InputError where they are not: the protocol of the paper, which needs none, is the other way out. A family
     made by a recipe brings its own.
     """
-    chooses = any(grid.choose for grid in config.sweep.grids.values())
+    chooses = bool(config.sweep.arms) or any(grid.choose for grid in config.sweep.grids.values())
     if not (config.sweep.name and chooses and config.select == "dev") or (
         config.experts.recipe and not config.experts.data
     ):

@@ -148,21 +148,22 @@ def _rule_note(logs: Sequence[Log]) -> str:
 
 
 def importance_table(logs: Sequence[Log]) -> Table | None:
-    """How much each parameter mattered, one row per search; None where no search says."""
+    """How much each parameter mattered, one row each, one column per search; None where no search says."""
     told = [log for log in logs if log["importance"]]
-    names = list(dict.fromkeys(name for log in told for name in log["importance"]))
-    if not names:
+    if not told:
         return None
     title = "Importance of the parameters: their parts of what explains a trial's score"
-    table = Table("importance", title, ["Merge", "Search", *names], labels=2)
-    for log in told:
-        shares = log["importance"]
-        where = [label(log), f"{arm_label(log)}, seed {log['seed']}"]
-        table.rows.append([*where, *(f"{shares[n]:.2f}" if n in shares else NOT_APPLICABLE for n in names)])
-        for name, value in shares.items():
-            keys = {"family": log["family"], "training_seed": log["family_seed"], "method": log["method"]}
-            row = {"table": table.name, "quantity": "importance", "options": name, "value": value}
-            table.data.append({**row, "merge": merge_label(log["merge"]), **keys})
+    searches = [f"{label(log)}: {arm_label(log)}, seed {log['seed']}" for log in told]
+    table = Table("importance", title, ["Parameter", *searches], labels=1)
+    for name in sorted({name for log in told for name in log["importance"]}):
+        shares = [log["importance"].get(name) for log in told]
+        table.rows.append([name, *(NOT_APPLICABLE if share is None else f"{share:.2f}" for share in shares)])
+        for log, share in zip(told, shares, strict=True):
+            if share is not None:
+                keys = {"family": log["family"], "training_seed": log["family_seed"], "method": log["method"]}
+                options = f"{log['arm']}, search seed {log['seed']}: {name}"
+                row = {"table": table.name, "quantity": "importance", "options": options, "value": share}
+                table.data.append({**row, "merge": merge_label(log["merge"]), **keys})
     table.notes.append("PED-ANOVA (Watanabe, Bansal and Hutter, 2023), of the best tenth of the trials against all.")
     return table
 

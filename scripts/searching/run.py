@@ -3,7 +3,7 @@
     python -m scripts.run -m sweep=search_della
 
 All workers join the same studies (scripts/searching/study.py). When all searches are over, each winner is run like the
-chosen point of any sweep: on all development prompts, and on the test split with every mask seed.
+chosen point of any sweep: on all prompts that it was chosen by, and on the test split with every mask seed.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from della.record import find_done, write_record
 from della.search.order import interleaved
 from della.search.replay import grid_order, promising
 from della.search.stopping import Scores
+from scripts.data import check_choosing
 from scripts.door import RunsFailed
 from scripts.points import Point, options_of, unique
 from scripts.schema import RunConfig
@@ -120,6 +121,7 @@ def run_search(config: RunConfig) -> None:
     whose time is over.
     """
     die_with_parent()
+    check_choosing(config)
     shift = Shift.of_this_process()
     reports = config.worker == 0 or shift.in_job
     folder = Path(config.paths.work) / "records"
@@ -189,17 +191,20 @@ def attempt(trial: Any, task: Task, study: SharedStudy, trials: Trials, shift: S
         with shift.running():
             fit(task.session, point)
             tried = trials.run(point, lambda: best_scores(study, trials), facts)
+        known: dict[str, Any] = {"whole": tried.raced.whole, "prompts": tried.raced.prompts, "of": len(trials.order)}
+        value, known = (
+            tried.raced.value,
+            {**known, "record": tried.record, "reused": tried.reused, "judges": tried.judges},
+        )
     except Exception as error:  # whatever it is, it is this trial's: recorded, and the search goes on
         tqdm.write(f"failed: trial {trial.number}: {point.label}: {error}")
-        write_record(trials.folder, task.session.failure(point, error, facts))
-        trial.set_user_attr("error", " ".join(f"{type(error).__name__}: {error}".split()))
-        study.study.tell(trial, state=TrialState.FAIL)
-        return
-    known: dict[str, Any] = {"whole": tried.raced.whole, "prompts": tried.raced.prompts, "of": len(trials.order)}
-    known |= {"record": tried.record, "reused": tried.reused, "judges": tried.judges}
-    for name, value in known.items():
-        trial.set_user_attr(name, value)
-    study.study.tell(trial, tried.raced.value)
+        if study.held:
+            write_record(trials.folder, task.session.failure(point, error, facts))
+        value, known = None, {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+    if study.held:
+        study.tell(trial, value, **known)
+    else:
+        tqdm.write(f"not told: trial {trial.number}: another worker took it over while this one was suspended")
 
 
 def best_scores(study: SharedStudy, trials: Trials) -> Scores | None:
@@ -209,13 +214,15 @@ def best_scores(study: SharedStudy, trials: Trials) -> Scores | None:
 
 
 def final_points(found: list[Task], studies: list[SharedStudy]) -> list[Point]:
-    """What each winner is still to be run at: the whole development split, and test with every mask seed."""
+    """What each winner is still to be run at: the whole development split where it was chosen there, and test with
+    every mask seed."""
     points = []
     for task, study in zip(found, studies, strict=True):
         if (best := study.best) is None:
             continue
         sweep, won = task.config.sweep, study.space.point(best.params, task.template)
-        points.append(changed(won, won.seed, "dev", None))
+        if task.config.select == "dev":
+            points.append(changed(won, won.seed, "dev", None))
         for seed in sweep.seeds if won.seed is not None else [None]:
             points.append(changed(won, seed, "test", sweep.test_limit))
     return unique(points)

@@ -17,6 +17,7 @@ had not been.
 CMA-ES keeps its state in the journal as Optuna writes it, a pickle: open no journal that you did not make.
 """
 
+import contextlib
 import os
 import time
 import warnings
@@ -30,7 +31,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
-from della.claim import claim
+from della.claim import Claim, claim
 from della.search.replay import grid_order
 from della.statistics import generator
 from scripts.search_settings import Search
@@ -109,6 +110,7 @@ class SharedStudy:
         self.space, self.search, self.prompts = space, search, prompts
         self.workers, self.invocation = workers, invocation
         self.claims, self.name = path.parent / CLAIMS, path.stem
+        self._claim: Claim | None = None
         storage = open_storage(path, search.lock)
         with self._alone("open"):
             self.study = optuna.create_study(
@@ -176,29 +178,36 @@ class SharedStudy:
         """A trial that is this worker's until the block ends; None once the search is over, after waiting for what
         others still run."""
         while True:
-            with self._alone("take"):
-                number, trial = self._next()
-                held = claim(self.claims, f"{self.name}-{number}") if trial else None
-                if held and not held.__enter__():
-                    held.__exit__(None, None, None)
-                    held = trial = None
-            if held:
-                try:
+            with contextlib.ExitStack() as stack:
+                with self._alone("take"):
+                    number, trial = self._next()
+                    if trial:
+                        self._claim = stack.enter_context(claim(self.claims, f"{self.name}-{number}"))
+                if trial and self._claim:
                     yield trial
-                finally:
-                    held.__exit__(None, None, None)
-                return
+                    return
             if not [t for t in self.trials if t.state == TrialState.RUNNING] and self.exhausted:
                 yield None
                 return
             time.sleep(POLL_SECONDS)
+
+    @property
+    def held(self) -> bool:
+        """Whether the trial taken is still this worker's: one that was suspended may have lost it."""
+        return bool(self._claim and self._claim.held())
+
+    def tell(self, trial: optuna.Trial, value: float | None, **facts: Any) -> None:
+        """How the trial taken ended: its value, or None for a failure, and what else is known of it."""
+        for name, known in facts.items():
+            trial.set_user_attr(name, known)
+        self.study.tell(trial, value, TrialState.FAIL if value is None else None)
 
     def _next(self) -> tuple[int, optuna.Trial | None]:
         """A trial whose worker is gone, else a new one, else none. Called by one worker at a time."""
         for left in self.trials:
             if left.state == TrialState.RUNNING and self._is_free(left.number):
                 self.study.sampler = make_sampler(self.search, self.space, left.number, self.workers)
-                return left.number, self._mine(optuna.Trial(self.study, left._trial_id))
+                return left.number, self._mine(self._resumed(left))
         running = [t for t in self.trials if t.state == TrialState.RUNNING]
         if self.exhausted or len(self.finished) + len(running) >= self.wanted:
             return -1, None
@@ -208,6 +217,15 @@ class SharedStudy:
         self.study.sampler = make_sampler(self.search, self.space, number, self.workers)
         trial = self._mine(self.study.ask())
         return trial.number, trial
+
+    def _resumed(self, left: optuna.trial.FrozenTrial) -> optuna.Trial:
+        """A trial left behind. Where only some of its parameters were written, the sampler's numbers for these are
+        drawn again, so that the others get those that they would have had."""
+        trial, fixed = optuna.Trial(self.study, left._trial_id), left.system_attrs.get("fixed_params", {})
+        for name, distribution in left.distributions.items():
+            if name not in fixed and name not in trial.relative_params and not distribution.single():
+                self.study.sampler.sample_independent(self.study, left, name, distribution)
+        return trial
 
     def _mine(self, trial: optuna.Trial) -> optuna.Trial:
         trial.set_user_attr("invocation", self.invocation)

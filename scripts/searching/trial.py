@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from della.claim import claim
+from della.claim import Claim, claim
 from della.files import canonical, write_atomically
 from della.record import find_done, write_record
 from della.search.order import Order, by_benchmark, parts
@@ -72,17 +72,23 @@ class Trials:
             with claim(self.folder / "claims", identity) as mine:
                 if (known := self.scores(identity)) is not None:
                     return Tried(Raced(known, True, 0, mean(known)), identity, reused=True)
-                if mine:
-                    return self._run(point, identity, best, facts)
+                if mine and (tried := self._run(point, identity, best, facts, mine)):
+                    return tried
             time.sleep(POLL_SECONDS)  # another worker is at this very point
 
-    def _run(self, point: Point, identity: str, best: Callable[[], Scores | None], facts: dict[str, Any]) -> Tried:
+    def _run(
+        self, point: Point, identity: str, best: Callable[[], Scores | None], facts: dict[str, Any], mine: Claim
+    ) -> Tried | None:
+        """None where another worker took the point over while this one was suspended."""
         started, asked = time.time(), Asked(self.session, point, read_screened(self.screened, identity))
         raced = race(asked, self.parts, best, RULES[self.search.prune], self.search.risk)
         if not raced.whole:
             return Tried(raced, None, judges=self.session.accounted({}).get("judges"))
         facts = {**facts, "asked_in": len(self.parts)}
-        write_record(self.folder, *self.session.recorded(point, asked.merge, asked.outcomes(), started, facts))
+        record, outputs = self.session.recorded(point, asked.merge, asked.outcomes(), started, facts)
+        if not mine.held():
+            return None
+        write_record(self.folder, record, outputs)
         return Tried(raced, identity)
 
     def first(self, point: Point) -> float | None:

@@ -82,8 +82,7 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(subprocess.SubprocessError, OSError):
             if self._processes[1:]:
-                self.ask("scancel", "--full", "--user=root")
-                self.wait(lambda: not self.jobs(), KILL_SECONDS + 15)
+                self.clear()
         for process in reversed(self._processes):
             process.send_signal(signal.SIGTERM)
         for process in reversed(self._processes):
@@ -102,6 +101,13 @@ class Cluster:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
+
+    def clear(self) -> None:
+        """Ends every job, and has the node take jobs."""
+        self.ask("scancel", "--full", "--user=root")
+        self.wait(lambda: not self.jobs(), KILL_SECONDS + 15)
+        if self._state() != "idle":
+            self.ask("scontrol", "update", f"nodename={self.host}", "state=resume")
 
     def jobs(self) -> dict[str, str]:
         """Job, in an array ARRAY_TASK -> state, of those that are queued or run."""
@@ -146,8 +152,11 @@ class Cluster:
 
     def _is_idle(self) -> bool:
         assert all(process.poll() is None for process in self._processes), self.logs()
+        return self._state() == "idle"
+
+    def _state(self) -> str:
         done = subprocess.run(["sinfo", "-h", "-o", "%T"], env=self.environment, capture_output=True, text=True)
-        return done.stdout.strip() == "idle"
+        return done.stdout.strip()
 
     def _run(self, *command: str) -> None:
         with open(self.folder / f"{command[0]}.out", "wb") as out:

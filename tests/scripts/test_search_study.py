@@ -25,9 +25,8 @@ def step(shared: SharedStudy, value: float | None = None, **known) -> dict | Non
         if trial is None:
             return None
         params = shared.space.suggest(trial)
-        for name, fact in {"whole": True, "prompts": 100, "record": "x", **known}.items():
-            trial.set_user_attr(name, fact)
-        shared.study.tell(trial, sum(params.values()) if value is None else value)
+        facts = {"whole": True, "prompts": 100, "record": "x", **known}
+        shared.tell(trial, sum(params.values()) if value is None else value, **facts)
         return params
 
 
@@ -39,22 +38,25 @@ def run(shared: SharedStudy) -> list[dict]:
     return out
 
 
+@pytest.mark.parametrize("written", [0, 1, 2])
+@pytest.mark.parametrize("done", [1, 5])
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random"])
-def test_a_search_that_stops_anywhere_goes_on_with_the_trials_it_would_have_had(sampler, tmp_path):
+def test_a_search_that_stops_anywhere_goes_on_with_the_trials_it_would_have_had(sampler, done, written, tmp_path):
+    """Killed after some trials, in one of which no parameter, the first or both had been written."""
     for name in ("whole", "halves"):
         (tmp_path / name).mkdir()
     search = {"sampler": sampler, "trials": 14, "startup": 4}
     undisturbed = run(opened(tmp_path / "whole", **search))
     assert len(undisturbed) == 14
     first = opened(tmp_path / "halves", **search)
-    got = [step(first) for _ in range(5)]
+    got = [step(first) for _ in range(done)]
     with first.take() as trial:  # left running, as by a worker that is gone
-        left = first.space.suggest(trial)
+        for name, space in list(SPACE.items())[:written]:
+            trial.suggest_float(name, space.low, space.high)
     resumed = opened(tmp_path / "halves", invocation="two", **search)
     assert [t.state for t in resumed.trials][-1] == TrialState.RUNNING
     rest = run(resumed)
     assert [*got, *rest] == undisturbed
-    assert rest[0] == left
     assert run(opened(tmp_path / "halves", invocation="three", **search)) == []
 
 
@@ -64,8 +66,8 @@ def test_two_workers_never_hold_one_trial_and_a_live_workers_trial_is_left_alone
         assert {first.number, second.number} == {0, 1}
         for shared, trial in ((one, first), (other, second)):
             shared.space.suggest(trial)
-            trial.set_user_attr("whole", True)
-            shared.study.tell(trial, 1.0)
+            assert shared.held
+            shared.tell(trial, 1.0, whole=True)
     assert run(one) == run(other) == []
     assert len(one.trials) == 2
 
@@ -86,7 +88,7 @@ def test_a_failed_trial_counts_once_and_is_tried_again_by_the_next_invocation(tm
     first = opened(tmp_path, trials=3, sampler="random")
     with first.take() as trial:
         failed = first.space.suggest(trial)
-        first.study.tell(trial, state=TrialState.FAIL)
+        first.tell(trial, None)
     assert len(run(first)) == 2
     again = opened(tmp_path, invocation="two", trials=3, sampler="random")
     assert run(again) == [failed]

@@ -101,9 +101,12 @@ def test_there_is_no_comparison_of_one_arm():
 
 
 def test_importances_stand_in_a_table_where_there_are_any():
+    """Parameters by name, whatever their order in a log: a file's is another than a study's."""
     assert importance_table([log(*TRIALS)]) is None
-    table = importance_table([log(*TRIALS, importance={"lambda_": 0.8, "drop_rate": 0.2})])
-    assert table.rows == [["LM+Math, seed 0", "DELLA, seed 0", "0.80", "0.20"]]
+    several = [{"lambda_": 0.8, "drop_rate": 0.2}, {"weight.lm": 1.0}]
+    table = importance_table([log(*TRIALS), *(log(*TRIALS, importance=shares) for shares in several)])
+    assert table.header == ["Parameter", *["LM+Math, seed 0: DELLA, seed 0"] * 2]
+    assert table.rows == [["drop_rate", "0.20", "-"], ["lambda_", "0.80", "-"], ["weight.lm", "-", "1.00"]]
 
 
 def test_the_figure_has_a_line_for_each_search_that_has_a_whole_trial():
