@@ -27,6 +27,7 @@ OPEN_KEYS = re.compile(
     r"(experts\.(models|hub)|weights|activations\.(data|files)|judge\.settings|sweep\.grids\.\w+\.options|assume\.\w+"
     r"|sweep\.search\.options|hydra\.launcher\.additional_parameters)\.[\w-]+="
 )
+SEARCHED = re.compile(r"^sweep\.(search(es\.\w+)?\.space|searches)\.$")  # of typed nodes, which `++` cannot add
 HOME = re.compile(r"^([\w.-]+=)~/")  # a shell expands ~ at the start of a word only
 WRONG_TYPES = {
     r"to Integer": "write a whole number",
@@ -110,7 +111,8 @@ def _unknown_option(error: OmegaConfBaseException) -> str:
     prefix = (error.full_key or "").removesuffix(str(error.key))
     method = getattr(error.object_type, "name", None) if prefix == "method." else None
     where = f"no such option of method {method}" if method else "no such option"
-    return f"{error.full_key}: {where}; {_instead(str(error.key), names, prefix)}"
+    added = "; a further one goes into a file of configs/sweep" if SEARCHED.search(prefix) else ""
+    return f"{error.full_key}: {where}; {_instead(str(error.key), names, prefix)}{added}"
 
 
 def _instead(name: str, known: Iterable[str], prefix: str = "") -> str:

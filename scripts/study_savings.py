@@ -11,7 +11,7 @@ seed 0 (`rules`), which none of the cases uses.
 """
 
 import json
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from scripts.door import door
 from scripts.points import Point
 from scripts.report import commits_of
 from scripts.schema import CONFIGS, ReportConfig
-from scripts.searching.run import Task, changed, tasks
+from scripts.searching.run import Task, tasks
+from scripts.searching.space import winners_points
 from scripts.searching.trial import Asked
 from scripts.session import Session
 from scripts.shift import Shift
@@ -53,7 +54,7 @@ FORMAT = "della-savings-1"
 
 def grid_points(task: Task) -> list[Point]:
     """Every point of a search's grid, with its seed as the mask seed, in the order written."""
-    template = changed(task.template, task.search.seed, task.template.split, task.template.limit)
+    template = replace(task.template, seed=task.search.seed)
     return [task.space.point(params, template) for params in task.space.combinations]
 
 
@@ -65,9 +66,7 @@ def main_scores(record: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def points_on_test(task: Task, point: Point) -> list[Point]:
     """A winner's runs on test."""
-    sweep = task.config.sweep
-    seeds: Sequence[int | None] = sweep.seeds if point.seed is not None else [None]
-    return [changed(point, seed, "test", sweep.test_limit) for seed in seeds]
+    return [found for found in winners_points(task.config, point) if found.split == "test"]
 
 
 class Records:

@@ -27,6 +27,10 @@ def compare(config: SweepPlanConfig) -> dict[str, Any]:
 
     Raises InputError where its records, or those to calibrate on, don't say what their parts took.
     """
+    if config.sweep.arms:
+        raise InputError(
+            f"sweep={config.sweep.name}: trials stopped early leave no record to compare; name another sweep"
+        )
     records = load_records(Path(config.paths.work) / "records")
     runs = invocation_of(records, config, config.sweep.name)
     if config.calibrate_on:

@@ -13,6 +13,8 @@ TITLES = {
     "judge": "waiting for judges",
     "other": "the rest",
 }
+SEARCHED = """
+a search's trials are counted whole: stopped early they ask fewer prompts (results/tiny/search_savings)"""
 
 
 def page(facts: Mapping[str, Any]) -> str:
@@ -38,6 +40,7 @@ def _head(facts: Mapping[str, Any]) -> str:
     return (
         f"sweep {facts['sweep']}, family {facts['family']} ({what}){card}; {engine['name']} {engine['dtype']}\n"
         f"hyperparameters chosen {chosen}; the runs after the choice are counted at most"
+        f"{SEARCHED if facts['searches'] else ''}"
     )
 
 

@@ -28,9 +28,9 @@ def plan_sweep(config: SweepPlanConfig) -> dict[str, Any]:
 
     Raises InputError for a command that names no sweep, and for a sweep that makes no sense.
     """
-    if not config.sweep.grids:
+    if not (config.sweep.grids or config.sweep.arms):
         named = f"sweep={config.sweep.name}" if config.sweep.name else "no sweep is named"
-        raise InputError(f"{named}: no blocks to count; write sweep=NAME, a file of configs/sweep that has grids")
+        raise InputError(f"{named}: nothing to count; write sweep=NAME, a file of configs/sweep")
     book, folder = Assumptions(), Path(config.paths.work) / "records"
     records = matching(load_records(folder), config)
     texts = Texts(config, book, answers_of(records, folder, config))
@@ -59,6 +59,7 @@ def plan_sweep(config: SweepPlanConfig) -> dict[str, Any]:
         "gpu": config.gpu,
         "gpus_per_worker": config.engine.tensor_parallel_size,
         "select": config.select,
+        "searches": bool(config.sweep.arms),
         "model": vars(shape) if shape else None,
         "stages": {name: counted([run for run in runs if run.stage == name], read) for name in ("choosing", "final")},
         "all": counted(runs, read),

@@ -30,7 +30,7 @@ from scripts.door import RunsFailed
 from scripts.points import Point, options_of, unique
 from scripts.schema import RunConfig
 from scripts.search_settings import Search
-from scripts.searching.space import SearchSpace
+from scripts.searching.space import SearchSpace, trial_point, winners_points
 from scripts.searching.study import SharedStudy
 from scripts.searching.trial import POLL_SECONDS, Trials
 from scripts.session import Session
@@ -55,12 +55,7 @@ class Task:
     @property
     def template(self) -> Point:
         """A trial's point but for what is searched."""
-        config, search = self.config, self.search
-        split, limit = config.select, config.sweep.dev_limit if config.select == "dev" else config.sweep.test_limit
-        options = options_of(search.method, {})
-        return Point(
-            self.family_seed, self.merge, search.method, options, config.sweep.choose_seed, split, limit, "merge"
-        )
+        return trial_point(self.config, self.search, self.family_seed, self.merge)
 
     @property
     def identity(self) -> str:
@@ -214,23 +209,12 @@ def best_scores(study: SharedStudy, trials: Trials) -> Scores | None:
 
 
 def final_points(found: list[Task], studies: list[SharedStudy]) -> list[Point]:
-    """What each winner is still to be run at: the whole development split where it was chosen there, and test with
-    every mask seed."""
-    points = []
+    """What the winners are still to be run at."""
+    points: list[Point] = []
     for task, study in zip(found, studies, strict=True):
-        if (best := study.best) is None:
-            continue
-        sweep, won = task.config.sweep, study.space.point(best.params, task.template)
-        if task.config.select == "dev":
-            points.append(changed(won, won.seed, "dev", None))
-        for seed in sweep.seeds if won.seed is not None else [None]:
-            points.append(changed(won, seed, "test", sweep.test_limit))
+        if (best := study.best) is not None:
+            points += winners_points(task.config, study.space.point(best.params, task.template))
     return unique(points)
-
-
-def changed(point: Point, seed: int | None, split: str, limit: int | None) -> Point:
-    """The same merge on other prompts."""
-    return replace(point, seed=seed, split=split, limit=limit)
 
 
 @contextlib.contextmanager

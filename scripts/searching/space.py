@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from della.errors import InputError
 from della.layers import Rule, layer_groups
 from della.methods import METHODS, make_method
-from scripts.points import Point
+from scripts.points import Point, options_of
+from scripts.schema import RunConfig
 from scripts.search_settings import Search, Space
 
 if TYPE_CHECKING:
@@ -194,6 +195,24 @@ class SearchSpace:
         return replace(
             template, options=options, weights=given, overrides=rules, seed=template.seed if random else None
         )
+
+
+def trial_point(config: RunConfig, search: Search, family_seed: int, merge: tuple[str, ...]) -> Point:
+    """A trial's point but for what is searched."""
+    sweep, split = config.sweep, config.select
+    limit = sweep.dev_limit if split == "dev" else sweep.test_limit
+    options = options_of(search.method, {})
+    return Point(family_seed, merge, search.method, options, sweep.choose_seed, split, limit, "merge")
+
+
+def winners_points(config: RunConfig, won: Point) -> list[Point]:
+    """What a winner is still to be run at: the whole development split where it was chosen there, and test with every
+    mask seed."""
+    sweep = config.sweep
+    points = [replace(won, split="dev", limit=None)] if config.select == "dev" else []
+    for seed in sweep.seeds if won.seed is not None else [None]:
+        points.append(replace(won, seed=seed, split="test", limit=sweep.test_limit))
+    return points
 
 
 def _within(values: Sequence[Any], low: float, high: float) -> bool:

@@ -43,6 +43,18 @@ def test_the_main_table_at_13_billion_parameters_needs_no_folder(call, tmp_path)
     assert "raise judge.parallel (8 now)" in ended.err
 
 
+def test_a_search_is_counted_at_most(call, tmp_path):
+    """2 merges x 60 trials, 300 prompts of two benchmarks each; each winner on all development prompts, 1,000 and
+    464, and on test with five mask seeds."""
+    sweep = ("sweep=search_della", "benchmarks=[gsm8k,mbpp]", "sweep.merges=[[math,code],[lm,math,code]]")
+    facts, ended = planned(call, tmp_path, *WIZARD, *sweep, "gpu=a100_80gb", f"paths.work={tmp_path}")
+    assert ended.code == 0
+    choosing, final = facts["stages"]["choosing"], facts["stages"]["final"]
+    assert (choosing["runs"], choosing["prompts"]) == (2 * 60, 2 * 60 * 2 * 300)
+    assert (final["runs"], final["prompts"]) == (2 * 6, 2 * (1000 + 464 + 5 * (1319 + 500)))
+    assert "a search's trials are counted whole" in ended.out
+
+
 def test_a_model_split_over_gpus_goes_through_a_folder_of_each_worker(call, tmp_path):
     """Two GPUs a worker: GPU-hours are twice the workers'; four workers write a merge of 26 GB each."""
     more = ("engine.tensor_parallel_size=2", "workers=4", f"paths.work={tmp_path}")
@@ -78,6 +90,7 @@ def test_a_mistake_in_the_machine_ends_with_exit_code_2_and_the_page(call, tmp_p
     [
         (("sweep=main_tabel",), "sweep=main_tabel: no such choice; did you mean main_table?"),
         (("sweep=none",), "no sweep is named"),
+        (("sweep=search_della", "compare=true"), "trials stopped early leave no record to compare"),
         (("sweep=main_table", "gpu=a100"), "gpu=a100: write one of a100_40gb"),
         (("sweep=main_table", "assume.bandwidth_share=2"), "assume.bandwidth_share=2"),
         (("sweep=main_table", "assume.decode_tokens_per_s=0"), "assume.decode_tokens_per_s=0"),

@@ -16,6 +16,7 @@ from tests.scripts.test_search import PICO, SMALL, TPE
         ("sweep.merges=[[lm,lm]]", "sweep.merges=[lm,lm]: lm is there twice"),
         ("sweep.seeds=[]", "a winner drops at random on test; write at least one mask seed"),
         ("sweep.search.seeds=[1,1]", "sweep.search.seeds=[1,1]: 1 is there twice"),
+        ("sweep.search.space.fuse.values=[sum]", "space.lambda_; a further one goes into a file of configs/sweep"),
         ("sweep.search.space.lambda_.hihg=2", "sweep.search.space.lambda_.hihg: no such option"),
         ("sweep.search.space.drop_rate.low=2", "low=2.0 and high=0.95; write a low below high"),
     ],
