@@ -44,7 +44,7 @@ $(VENV)/ready-$(DEVICE): $(wildcard requirements/*.txt requirements/*.sh)
 
 reproduce: setup ## make the experts, run the main table's sweep, print Table 1 beside the paper's
 	@$(MAKE) experts
-	@$(MAKE) sweep
+	@$(MAKE) sweep $(if $(filter local,$(LAUNCHER)),,ARGS='$(ARGS) wait=true')
 	@$(MAKE) tables
 
 experts: setup ## make the family of experts, or fetch it from the hub (what is there is checked)

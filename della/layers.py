@@ -10,7 +10,7 @@ norm, the output) goes with layer 0, as in mergekit's gradients.
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +35,6 @@ class Rule:
         """As a record has it."""
         where = {"expert": self.expert, "layers": list(self.layers) if self.layers else None}
         return {**{key: value for key, value in where.items() if value is not None}, **dict(self.options)}
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> "Rule":
-        """The rule that `plain` wrote."""
-        layers = plain.get("layers")
-        options = tuple((key, value) for key, value in plain.items() if key not in ("expert", "layers"))
-        return cls(plain.get("expert"), (layers[0], layers[1]) if layers else None, options)
 
 
 def layer_of(tensor: str) -> int:

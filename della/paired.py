@@ -65,18 +65,13 @@ def as_array(scores: Scores) -> np.ndarray:
 def mean_of(scores: Scores) -> Mean:
     """The mean over the prompts that have a score, and its standard error s / sqrt(n), s^2 the unbiased variance.
 
-    For 0 and 1 that is sqrt(p (1 - p) / (n - 1)), for which see also `bernoulli_error`. nan where there is no score.
+    For 0 and 1 that is sqrt(p (1 - p) / (n - 1)). nan where there is no score.
     """
     every = as_array(scores)
     known = every[~np.isnan(every)]
     value = float(np.mean(known)) if known.size else math.nan
     error = float(np.std(known, ddof=1) / math.sqrt(known.size)) if known.size > 1 else math.nan
     return Mean(value, error, known.size, every.size - known.size)
-
-
-def bernoulli_error(rate: float, n: int) -> float:
-    """The standard error of a share of n independent prompts, sqrt(rate (1 - rate) / n)."""
-    return math.sqrt(rate * (1 - rate) / n)
 
 
 def mcnemar(one_only: int, other_only: int) -> float:

@@ -106,9 +106,9 @@ class Measured:
         return folder if (folder / "tokenizer_config.json").is_file() else self.family.base.folder
 
     def _sha256(self, expert: str) -> str:
-        """Of the expert's files; an adapter is a model only with its base."""
+        """Of the expert's files, and of the base's where it is run with these: an adapter, or without a tokenizer."""
         model = self.family.models[expert]
-        if isinstance(model, Adapter):
+        if isinstance(model, Adapter) or self._tokens_from(expert) != model.folder:
             return hashlib.sha256(f"{self.family.base.sha256()} {model.sha256()}".encode()).hexdigest()
         return model.sha256()
 

@@ -11,7 +11,6 @@ from scipy import stats
 
 from della.paired import (
     as_array,
-    bernoulli_error,
     bonett_price,
     bootstrap,
     compare,
@@ -40,9 +39,8 @@ def test_a_single_score_has_no_error_and_no_score_no_mean():
     assert mean_of([None]).n == 0
 
 
-def test_the_error_of_a_share_is_the_binomial_one():
-    """sqrt(0.5 * 0.5 / 400) = 0.025; `mean_of` divides by n - 1: 0.5 / sqrt(399)."""
-    assert bernoulli_error(0.5, 400) == 0.025
+def test_the_error_of_a_share_is_the_binomial_one_for_a_sample():
+    """0.5 / sqrt(399): the variance is divided by n - 1."""
     assert mean_of([0.0, 1.0] * 200).error == pytest.approx(0.5 / math.sqrt(399))
 
 

@@ -188,6 +188,24 @@ def test_an_adapter_is_measured_on_its_base(call, pico, work, tmp_path):
     assert call("merge", *common, *more, *WANDA, f"paths.work={work}", f"out={out}").code == 0
 
 
+def test_an_expert_without_a_tokenizer_is_another_one_with_another_bases_tokenizer(pico, work, tmp_path):
+    shutil.copytree(pico.models["lm"], tmp_path / "lm")
+    for file in (tmp_path / "lm").glob("*token*"):
+        file.unlink()
+    said = []
+    for name in ("base", "other"):
+        shutil.copytree(pico.base, tmp_path / name)
+        given = (f"experts.base={tmp_path / name}", f"++experts.models.lm={tmp_path / 'lm'}")
+        more = ("experts.prompts=tiny", f"experts.data={pico.data}", "activations.samples=4")
+        if name == "other":
+            file = tmp_path / name / "tokenizer_config.json"
+            file.write_text(file.read_text().rstrip() + "\n\n")
+        config = composed("activations", "experts=folders", *given, *more, "++activations.data.lm=gsm8k")
+        family = open_family(config.experts, 0, work)
+        said.append(Measured(config.activations, family, config.experts, work).facts("lm")["model"])
+    assert said[0] != said[1]
+
+
 # Runs
 
 
