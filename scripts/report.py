@@ -65,7 +65,8 @@ def gather(config: ReportConfig) -> tuple[list[dict[str, Any]], str, str]:
 def other_records(
     session: Session, config: ReportConfig, folder: Path, known: Container[str]
 ) -> dict[str, dict[str, Any]]:
-    """The records that the same sweep has because it also chose as `config` says, by identity; {} if it did not."""
+    """The records that the same sweep has because it also chose as `config` says, by identity; {} if it did not, or not
+    to the end."""
     try:
         check_choosing(config)
     except InputError:  # without the development prompts nothing was chosen on them
@@ -77,7 +78,11 @@ def other_records(
     if not more:
         print(f"chosen on {config.select}: not run; for the tables of selection run `{command_of(config)}`")
     elif missing:
-        print(f"{missing} runs chosen on {config.select} have no record yet: run `{command_of(config)}`")
+        more = {}
+        print(
+            f"chosen on {config.select}: left out, {missing} runs have no record; for the tables of selection run "
+            f"`{command_of(config)}`"
+        )
     return more
 
 

@@ -44,6 +44,13 @@ def test_records_of_both_selections_are_reported_together(call, work):
     written = work / "reports" / "tiny_pico" / "main_table" / "selection.md"
     assert written.read_bytes() == (folder / "main_table" / "selection.md").read_bytes()
 
+    records = [r for r in load_records(work / "records") if r["config"]["split"] == "test"]
+    own = {r["identity"] for r in records if r["config"]["seed"] == 0}  # the choosing runs' mask seed
+    (work / "records" / f"{min(own)}.json").unlink()
+    short = call("report", *PICO, *TABLE, f"paths.work={work}")
+    assert "chosen on test: left out, " in short.out
+    assert "**Selection" not in short.out
+
 
 def test_a_sweep_chosen_on_test_alone_has_no_choice_on_dev(call, work):
     assert call("run", *PICO, *TABLE, "select=test", f"paths.work={work}").code == 0
