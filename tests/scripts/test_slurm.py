@@ -203,6 +203,32 @@ def test_a_failing_run_fails_in_one_job_and_waiting_for_the_sweep_ends_with_exit
 
 
 @pytest.mark.full
+def test_jobs_share_a_search_and_what_a_killed_one_held_is_taken_up_by_its_next_life(cluster, submit, work):
+    """12 trials in 2 jobs, each told once; then the winner on the development split and on test with two mask seeds."""
+    search = (
+        *("sweep=search_della", "sweep.merges=[[lm,math]]", "sweep.search.trials=12", "sweep.search.prune=none"),
+        *("sweep.dev_limit=4", "sweep.test_limit=4", "sweep.seeds=[1,2]", "tracking=none", f"paths.work={work}"),
+    )
+    job = number_of(submit(*search, *JOBS, "workers=2"))
+    seen: list[int] = []
+
+    def at_work() -> bool:
+        """Two trials are recorded and a third one is being evaluated."""
+        seen.extend(h.pid for h in holders(work / "search" / "claims").values() if h.job)
+        return there(work) >= 2 and bool(seen)
+
+    cluster.wait(at_work, 240)
+    os.kill(seen[-1], signal.SIGKILL)
+    wait_for_jobs(cluster)
+    looked = command(cluster, "status", *PICO, *search)
+    assert looked.returncode == 0, logs(work)
+    assert "12 trials done, 0 running or left behind, 0 failed" in looked.stdout
+    assert "runs of the winners so far: 3 done, 0 without a record" in looked.stdout
+    assert f"the worker of job {job}_" in logs(work)
+    assert {record["status"] for record in load_records(work / "records")} == {"done"}
+
+
+@pytest.mark.full
 @pytest.mark.timeout(3000)
 def test_a_sweep_longer_than_its_jobs_time_limit_goes_on_in_requeued_jobs(cluster, call, submit, pico, work, tmp_path):
     """1,216 runs in one job of two minutes: Slurm warns it in the last one, for it looks twice a minute."""
