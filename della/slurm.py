@@ -8,6 +8,7 @@ Slurm's own command squeue is asked, and seldom: an answer about a job counts fo
 """
 
 import functools
+import math
 import os
 import re
 import shutil
@@ -65,10 +66,10 @@ def jobs_of(names: list[str]) -> dict[str, tuple[str, int]] | None:
 
 
 def time_left() -> float | None:
-    """Seconds until the time limit of this process's job; None without a limit, outside of a job, or if unknown."""
+    """Seconds until the time limit of this process's job, infinite without one; None outside of a job or if unknown."""
     job = own_job()
-    said = _squeue("-j", job["job"], "-O", "TimeLeft:32") if job else None
-    return _seconds(said.strip()) if said else None
+    said = (_squeue("-j", job["job"], "-O", "TimeLeft:32") or "").strip() if job else ""
+    return math.inf if said == "UNLIMITED" else _seconds(said)
 
 
 @functools.cache
@@ -82,7 +83,7 @@ def cluster() -> str | None:
 
 
 def _seconds(text: str) -> float | None:
-    """Slurm's D-HH:MM:SS, HH:MM:SS or MM:SS; None for UNLIMITED and the like."""
+    """Slurm's D-HH:MM:SS, HH:MM:SS or MM:SS; None for what is no time."""
     if not (parts := re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)):
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())

@@ -19,7 +19,7 @@ from della.record import find_record
 from della.slurm import cluster, jobs_of
 from della.tiny.recipe import EXPERTS, RECIPES, family_folder
 from scripts.family import Family, open_family
-from scripts.points import Point, combinations, first_stage, second_stage
+from scripts.points import Point, combinations, family_seeds, first_stage, second_stage
 from scripts.schema import Experts, RunConfig
 from scripts.session import Session
 from scripts.slurm.submissions import Submission, submissions
@@ -87,7 +87,7 @@ def look_up(config: RunConfig) -> Session:
     Raises InputError for a family that has yet to be made or fetched: nothing is trained here.
     """
     session = Session(config)
-    for seed in config.sweep.family_seeds or [config.experts.seed]:
+    for seed in family_seeds(config):
         session.families[seed] = _family(config.experts, seed, Path(config.paths.work))
     return session
 

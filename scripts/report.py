@@ -86,6 +86,11 @@ def other_records(
     return more
 
 
+def labelled(config: ReportConfig, name: str) -> str:
+    """The folder of a sweep's tables: those of what was chosen on test have their own."""
+    return name if config.select == "dev" else f"{name}-{config.select}"
+
+
 def report_search(config: ReportConfig) -> None:
     """The report of a sweep that searches."""
     from scripts.searching.report import gathered, publish, search_report  # imports optuna: seconds
@@ -95,12 +100,14 @@ def report_search(config: ReportConfig) -> None:
     commit = commits_of(records)
     report = search_report(logs, records, command, commit)
     print(report.text)
-    folder = Path(config.paths.work) / "reports" / config.experts.family / config.sweep.name
+    label = labelled(config, config.sweep.name)
+    folder = Path(config.paths.work) / "reports" / config.experts.family / label
     if config.publish:
         from della.report import splice
 
-        folder = publish(config, logs, records, (command, commit))
-        splice(README, {f"{config.sweep.name}/{key}": text for key, text in report.fragments.items()})
+        folder = Path(config.paths.results) / config.experts.family / label
+        publish(folder, logs, records, (command, commit))
+        splice(README, {f"{label}/{key}": text for key, text in report.fragments.items()})
     report.write(folder)
     print(f"\ntables and figures: {folder}")
 
@@ -119,7 +126,7 @@ def main(config: ReportConfig) -> None:
     report = build_report(records, command, commit, select=config.select, grids=None if config.records else grids)
     print(report.text)
     name = config.sweep.name if not config.records else Path(config.records).stem
-    label = name if config.select == "dev" else f"{name}-{config.select}"
+    label = labelled(config, name)
     folder = Path(config.paths.work) / "reports" / config.experts.family / label
     if config.publish:
         folder = Path(config.paths.results) / config.experts.family

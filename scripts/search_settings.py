@@ -1,7 +1,7 @@
 """The options of a sweep that searches, `sweep.search.*`, and of its spaces; what runs them is scripts/searching/."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
@@ -81,7 +81,7 @@ class Search:
     sampler: str = option("tpe", "who proposes: tpe | cmaes | random | grid (every combination, in random order)")
     trials: int = option(100, "trials at most; a grid has as many as combinations")
     budget: float | None = option(
-        None, "prompts of all trials together at most, in whole trials; none begins after them; null: no limit"
+        None, "prompts of all trials together, in whole trials: none begins after them; null: no limit"
     )
     seed: int = option(0, "of the sampler, of the order of a grid and of the order of the prompts")
     seeds: list[int] = option([], "search again with each of these seeds; empty: seed alone")
@@ -115,6 +115,11 @@ class Search:
         if not self.space and self.method != MISSING:
             raise InputError("sweep.search.space: name at least one option to search, as space.lambda_={low: 0.5, ...}")
         self._check_sampler()
+
+    @property
+    def lasting(self) -> dict[str, Any]:
+        """What decides the trials: all but when the search ends and how its file is locked, which may change."""
+        return {name: value for name, value in asdict(self).items() if name not in ("trials", "budget", "lock")}
 
     @property
     def screens(self) -> bool:

@@ -18,6 +18,7 @@ from della.slurm import time_left
 
 SIGNAL_DELAY = "DELLA_SIGNAL_DELAY"  # set in a job: how long before its time limit Slurm sends SIGUSR2, seconds
 ROOM = 1.5  # runs differ: so many times the longest measured one must fit into the time left
+ASK_SECONDS = 30.0  # how long to wait before Slurm is asked again for a time limit that it did not tell
 SETTLE_SECONDS = 1.0  # Slurm signals the processes of a job one after the other
 GO_ON_LATER, TOO_SHORT = 75, 1  # exit codes; 75 is EX_TEMPFAIL
 
@@ -46,7 +47,8 @@ class Shift:
         self.over = False
         self._finished = 0
         self._running = False
-        self._end: float | None = None
+        self._end: float | None = None  # of time.monotonic(); None: not known
+        self._asked = 0.0
         if margin is not None:
             self._look()
 
@@ -69,7 +71,8 @@ class Shift:
         """Raises Leave if a run of so many seconds would not end in time; the first run of a job is always tried."""
         if self.margin is None or not self._finished:
             return
-        if self._short(seconds):
+        unknown = self._end is None and time.monotonic() - self._asked >= ASK_SECONDS
+        if unknown or self._short(seconds):
             self._look()  # the limit may have been moved
         if self._short(seconds):
             self.over = True
@@ -111,5 +114,5 @@ class Shift:
         return float("inf") if self._end is None else self._end - time.monotonic()
 
     def _look(self) -> None:
-        left = time_left()
+        left, self._asked = time_left(), time.monotonic()
         self._end = None if left is None else time.monotonic() + left

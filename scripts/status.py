@@ -119,12 +119,12 @@ def show(config: RunConfig) -> None:
 
 
 def searched(config: StatusConfig) -> int:
-    """Prints how far a sweep that searches is; returns how many trials failed."""
+    """Prints how far a sweep that searches is; returns how many trials and winners' runs failed."""
     from scripts.searching.progress import show_search  # imports optuna
 
     if config.watch or config.json:
         raise InputError(f"sweep={config.sweep.name} searches: watch and json are for sweeps of grids; leave them out")
-    return show_search(config)
+    return show_search(config)[0]
 
 
 @door("status")

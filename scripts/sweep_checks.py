@@ -5,15 +5,17 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from della.errors import InputError
+from della.files import canonical
 from della.idle import idle_options
 from della.methods import METHODS, make_method
 from della.options import Options
 from della.outcomes import EXPERT_BENCHMARK, UNMERGED
 from della.tiny.recipe import EXPERTS
+from scripts.search_settings import Search
 
 
 def check_sweep(config: Any) -> None:
@@ -26,7 +28,7 @@ def check_sweep(config: Any) -> None:
     sweep = config.sweep
     for name in ("family_seeds", "seeds"):
         _once(f"sweep.{name}", getattr(sweep, name))
-    _check_searches(sweep)
+    _check_searches(config)
     seen: dict[Any, str] = {}
     for name, grid in sweep.grids.items():
         where = f"sweep.grids.{name}"
@@ -39,8 +41,9 @@ def check_sweep(config: Any) -> None:
             _first_time(where, grid, merge, options, seen)
 
 
-def _check_searches(sweep: Any) -> None:
-    """Each search once, with a method, its winner on test. (Its space is checked where the merge is known.)"""
+def _check_searches(config: Any) -> None:
+    """Each search once, with a method, measured, its winner on test; its space is checked where the merge is known."""
+    sweep = config.sweep
     for name, search in sweep.arms.items():
         if search.method not in METHODS:
             raise InputError(f"sweep.searches.{name}: write its method, one of {', '.join(METHODS)}")
@@ -51,6 +54,22 @@ def _check_searches(sweep: Any) -> None:
         _once("sweep.merges", [sorted(merge) for merge in sweep.merges])
         for merge in sweep.merges:
             _once("sweep.merges", merge)
+            _check_benchmarks(f"sweep={sweep.name}", merge, config.benchmarks)
+        _tell_apart(sweep.arms)
+
+
+def _tell_apart(arms: Mapping[str, Search]) -> None:
+    """Raises InputError for searches that differ in when they end alone: they would be one study."""
+    seen: dict[str, str] = {}
+    for name, arm in arms.items():
+        for seed in arm.seeds or [arm.seed]:
+            settings = canonical(replace(arm, seed=seed, seeds=[]).lasting)
+            if settings in seen:
+                raise InputError(
+                    f"sweep.searches.{name}: the same search as {seen[settings]}, of which trials and budget say only "
+                    "when it ends; write another seed"
+                )
+            seen[settings] = name
 
 
 def _once(where: str, values: Sequence[Any]) -> None:
@@ -85,20 +104,22 @@ def _check_merges(where: str, grid: Any, config: Any) -> None:
             raise InputError(f"{where}.merge={_text(grid.merge)}: {UNMERGED} takes one expert each, or [] for the base")
         if grid.method != UNMERGED and not merge:
             raise InputError(f"{where}.merge={_text(grid.merge)}: method {grid.method} takes at least one expert")
-        _check_benchmarks(where, grid, merge, config.benchmarks)
+        _check_benchmarks(where, merge, config.benchmarks, on=grid.on, chooses=grid.choose)
 
 
-def _check_benchmarks(where: str, grid: Any, merge: Sequence[str], benchmarks: Mapping[str, Any]) -> None:
+def _check_benchmarks(
+    where: str, merge: Sequence[str], benchmarks: Mapping[str, Any], on: str = "merge", chooses: bool = True
+) -> None:
     """Whether something measures a merge, and all that a choice is made by."""
     shown = _text(list(benchmarks))
-    measured = any(spec.expert in merge for spec in benchmarks.values()) or not merge or grid.on == "all"
+    measured = any(spec.expert in merge for spec in benchmarks.values()) or not merge or on == "all"
     if not measured:
         raise InputError(
             f"{where}: benchmarks={shown} holds none of {' or '.join(sorted(merge))}; add one, or leave that merge out"
         )
     own = [EXPERT_BENCHMARK[expert] for expert in merge if expert in EXPERT_BENCHMARK]
     missing = [name for name in own if name not in benchmarks]
-    if grid.choose and missing and len(own) == len(merge):
+    if chooses and missing and len(own) == len(merge):
         raise InputError(
             f"{where} chooses by the mean over its experts' benchmarks, and benchmarks={shown} is without "
             f"{', '.join(missing)}; add it, or leave {'+'.join(sorted(merge))} out"

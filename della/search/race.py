@@ -31,7 +31,7 @@ class Raced:
 def race(
     ask: Callable[[Part], Scores], order: Sequence[Part], best: Callable[[], Scores | None], rule: Rule, risk: float
 ) -> Raced:
-    """Asks part after part, until the rule stops the trial or no prompt is left.
+    """Asks part after part, until the rule stops the trial or no prompt is left. One that leads is never stopped.
 
     ask: scores of a part's documents, float64[n] per benchmark, in the part's order.
     best: the scores, in the common order, of the best trial that saw all prompts; None while there is none. It is
@@ -48,6 +48,9 @@ def race(
             break
         against = best()
         # A benchmark with few prompts may not be in the first parts: nothing is compared before all have begun.
-        if against is not None and found.keys() == against.keys() and rule(found, against, risk):
-            return Raced(found, False, prompts, estimate(found, against))
+        if against is None or found.keys() != against.keys():
+            continue
+        value = estimate(found, against)
+        if value < mean(against) and rule(found, against, risk):  # rules that pool benchmarks may say so of a leader
+            return Raced(found, False, prompts, value)
     return Raced(found, True, prompts, mean(found))

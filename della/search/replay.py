@@ -7,6 +7,7 @@ What a live search with the same seed does: a stopped trial is one that the same
 (tests/scripts/test_search.py asks parts of the prompts live and compares them with the whole).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,8 +36,12 @@ def grid_order(seed: int, points: int) -> list[int]:
 
 
 def promising(values: Sequence[float], seed: int) -> list[int]:
-    """The points of a grid that has been screened, the best on the first part first; of equals as `grid_order`."""
-    return sorted(grid_order(seed, len(values)), key=lambda number: -values[number])
+    """The points of a grid that has been screened, the best on the first part first; of equals as `grid_order`.
+
+    nan, no verdict, comes last.
+    """
+    known = [float("-inf") if math.isnan(value) else value for value in values]
+    return sorted(grid_order(seed, len(known)), key=lambda number: -known[number])
 
 
 def replay(grid: Sequence[Scores], seed: int, rule: str, risk: float, looks: int, screen: bool = True) -> Replayed:

@@ -3,7 +3,8 @@
     RULES["paired"](trial, best, risk=0.01)         # True: stop it
 
 Both are compared on the same prompts; `trial` has a prefix of each benchmark's order, `best` the whole of it. What is
-compared is the mean over benchmarks. The rules:
+compared is the mean over benchmarks; wilcoxon, mcnemar and anytime pool the prompts of all benchmarks, so that where
+these differ in number a trial that leads can be said to lose: della/search/race.py goes on with it. The rules:
 
 paired    The dev prompts are a finite set: the difference that all N of them would show lies around the difference on
           the n seen with standard error s sqrt(1/n - 1/N), which shrinks to nothing at the end (Cochran, Sampling
@@ -35,7 +36,7 @@ Rule = Callable[[Scores, Scores, float], bool]
 
 def mean(scores: Scores) -> float:
     """The mean over benchmarks of the mean over their prompts that have a score; nan where one has none."""
-    return float(np.mean([np.nanmean(values) if values.size else math.nan for values in scores.values()]))
+    return float(np.mean([math.nan if np.isnan(values).all() else np.nanmean(values) for values in scores.values()]))
 
 
 def differences(trial: Scores, best: Scores) -> dict[str, np.ndarray]:
@@ -69,7 +70,7 @@ def paired(trial: Scores, best: Scores, risk: float) -> bool:
 
 
 def wilcoxon(trial: Scores, best: Scores, risk: float) -> bool:
-    """See above; all benchmarks' prompts count alike."""
+    """See above."""
     d = np.concatenate(list(differences(trial, best).values()))
     if d.size < 2:
         return False

@@ -27,8 +27,8 @@ Log = Mapping[str, Any]
 
 
 def spent(log: Log) -> int:
-    """Prompts that all trials were asked."""
-    return sum(trial["prompts"] for trial in log["trials"])
+    """Prompts that were asked: in all trials, and in screening or failed attempts that are part of none."""
+    return sum(trial["prompts"] for trial in log["trials"]) + log.get("beside", 0)
 
 
 def full(log: Log) -> int:

@@ -84,9 +84,10 @@ def _space(search: Search, merge: tuple[str, ...]) -> SearchSpace:
 
 
 def _any_trial(config: RunConfig, family_seed: int, search: Search, merge: tuple[str, ...]) -> Point:
-    """A trial at the end of every range: it drops at random if any does."""
+    """A trial with the largest drop rate: it drops at random if any does."""
     space = _space(search, merge)
     params = {p.name: p.space.values[-1] if p.space.values else p.space.high for p in space.parameters}
+    params |= {p.name: max(p.space.values) for p in space.parameters if p.option == "drop_rate" and p.space.values}
     return space.point(params, trial_point(config, search, family_seed, merge))
 
 

@@ -14,7 +14,7 @@ TITLES = {
     "other": "the rest",
 }
 SEARCHED = """
-a search's trials are counted whole: stopped early they ask fewer prompts (results/tiny/search_savings)"""
+a search's trials are counted whole, or by its budget; stopped early they ask less (results/tiny/search_savings)"""
 
 
 def page(facts: Mapping[str, Any]) -> str:

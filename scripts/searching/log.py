@@ -23,19 +23,17 @@ FORMAT = "della-search-1"
 def log_of(task: Task, study: SharedStudy) -> dict[str, Any]:
     """The log of one search, as della/tables/search.py reads it; of a failed trial the last attempt alone."""
     search, config = task.search, task.config
-    retried = {t.user_attrs.get("retries") for t in study.trials}
     trials = [
         {
             "number": t.number,
             "params": t.params,
             "value": t.value if t.state == TrialState.COMPLETE else None,
             "prompts": t.user_attrs.get("prompts", 0),
-            "whole": t.user_attrs.get("whole", False),
+            "whole": t.state == TrialState.COMPLETE and t.user_attrs["whole"],
             "reused": t.user_attrs.get("reused", False),
             "error": t.user_attrs.get("error"),
         }
-        for t in study.trials
-        if t.state.is_finished() and t.number not in retried
+        for t in study.ended.values()
     ]
     settings = {name: getattr(search, name) for name in ("method", "sampler", "prune", "risk", "looks", "seed")}
     return {
@@ -49,7 +47,8 @@ def log_of(task: Task, study: SharedStudy) -> dict[str, Any]:
         "of": study.prompts,
         "wanted": study.wanted,
         "winner": won(task, study),
-        "trials": trials,
+        "trials": sorted(trials, key=lambda trial: trial["number"]),
+        "beside": study.spent - sum(trial["prompts"] for trial in trials),
         "importance": importance(study),
     }
 

@@ -48,10 +48,8 @@ def search_report(logs: list[dict[str, Any]], records: list[dict[str, Any]], com
     return report
 
 
-def publish(config: "ReportConfig", logs: list[dict[str, Any]], records: list[dict[str, Any]], about: tuple) -> Path:
-    """Writes logs and winners' records in their compact form; returns the folder for tables and figures."""
+def publish(folder: Path, logs: list[dict[str, Any]], records: list[dict[str, Any]], about: tuple[str, str]) -> None:
+    """Writes logs and winners' records in their compact form. about: the command that made them, and its commits."""
     command, commit = about
-    folder = Path(config.paths.results) / config.experts.family / config.sweep.name
     write_logs(folder / "trials.jsonl", logs, command, commit)
     write_compact(folder / "winners.jsonl", records, command=command, commit=commit)
-    return folder

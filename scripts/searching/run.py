@@ -3,18 +3,21 @@
     python -m scripts.run -m sweep=search_della
 
 All workers join the same studies (scripts/searching/study.py). When all searches are over, each winner is run like the
-chosen point of any sweep: on all prompts that it was chosen by, and on the test split with every mask seed.
+chosen point of any sweep: on the whole development split if it was chosen there, and on the test split with every seed.
 """
 
 import contextlib
 import hashlib
 import itertools
+import math
+import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
@@ -22,22 +25,31 @@ from della.errors import InputError
 from della.files import canonical
 from della.layers import count_layers
 from della.record import find_done, write_record
-from della.search.order import interleaved
+from della.search.order import Order, interleaved, parts
 from della.search.replay import grid_order, promising
 from della.search.stopping import Scores
 from scripts.data import check_choosing
 from scripts.door import RunsFailed
-from scripts.points import Point, options_of, unique
+from scripts.points import Point, family_seeds, ignored, options_of, unique
 from scripts.schema import RunConfig
 from scripts.search_settings import Search
 from scripts.searching.space import SearchSpace, trial_point, winners_points
 from scripts.searching.study import SharedStudy
-from scripts.searching.trial import POLL_SECONDS, Trials
+from scripts.searching.trial import Trials
 from scripts.session import Session
 from scripts.shift import Shift
-from scripts.sweep import DRAIN_SECONDS, Stage, die_with_parent, fit, invocation, open_tracker, summarise, work
-
-ENDLESS = ("trials", "budget", "lock")  # what may change when a search goes on: it is no other search
+from scripts.sweep import (
+    DRAIN_SECONDS,
+    JOB_POLL_SECONDS,
+    POLL_SECONDS,
+    Stage,
+    die_with_parent,
+    fit,
+    invocation,
+    open_tracker,
+    summarise,
+    work,
+)
 
 
 @dataclass(frozen=True)
@@ -60,11 +72,10 @@ class Task:
     @property
     def identity(self) -> str:
         """16 hexadecimal digits of all that decides what the trials are: their config and inputs, space and sampler."""
-        settings = {k: v for k, v in asdict(self.search).items() if k not in ENDLESS}
         template = self.template
         if self.space.by_activations:  # other norms are other trials: a journal of theirs is not gone on with
             template = replace(template, options=options_of(self.search.method, {"rank_by": "wanda"}))
-        described = {**self.session.describe(template), "search": settings}
+        described = {**self.session.describe(template), "search": self.search.lasting}
         return hashlib.sha256(canonical(described).encode()).hexdigest()[:16]
 
     @property
@@ -78,10 +89,16 @@ class Task:
         merge, seed = "+".join(self.merge), self.search.seed
         return f"{self.config.sweep.name}: {merge} of family {self.family_seed}, {self.arm}, seed {seed}"
 
-    def open(self, rows: Sequence[dict[str, Any]] = ()) -> SharedStudy:
-        """The shared study; rows: as it takes them."""
-        prompts = sum(self.session.sizes(self.template).values())
-        return SharedStudy(self.journal, self.space, self.search, prompts, self.config.workers, invocation(), rows)
+    @property
+    def order(self) -> Order:
+        """The prompts in the order in which every trial is asked them."""
+        return interleaved(self.session.sizes(self.template), self.search.seed)
+
+    def open(self) -> SharedStudy:
+        """The shared study."""
+        first = sum(map(len, parts(self.order, self.search.looks)[0].values()))
+        sizes = (len(self.order), first)
+        return SharedStudy(self.journal, self.space, self.search, sizes, self.config.workers, invocation())
 
 
 def journals(config: RunConfig) -> Path:
@@ -97,7 +114,7 @@ def tasks(config: RunConfig, session: Session) -> list[Task]:
     for search, merge in itertools.product(sweep.arms.values(), sweep.merges):  # before a family is made or opened
         SearchSpace(search, tuple(sorted(merge)), max([1, *(space.groups for space in search.space.values())]))
     out = []
-    for family_seed, merge in itertools.product(sweep.family_seeds or [config.experts.seed], sweep.merges):
+    for family_seed, merge in itertools.product(family_seeds(config), sweep.merges):
         family = session.family(family_seed)
         family.check(merge)
         layers, experts = count_layers(family.base.headers), tuple(sorted(merge))
@@ -117,6 +134,8 @@ def run_search(config: RunConfig) -> None:
     """
     die_with_parent()
     check_choosing(config)
+    if config.worker == 0 and (note := ignored(config)):
+        print(f"note: {note}", file=sys.stderr)
     shift = Shift.of_this_process()
     reports = config.worker == 0 or shift.in_job
     folder = Path(config.paths.work) / "records"
@@ -145,22 +164,24 @@ def run_search(config: RunConfig) -> None:
 
 def search(task: Task, folder: Path, shift: Shift) -> SharedStudy:
     """Takes trials of a search until it is over; the study then holds them all. Raises Leave."""
-    order = interleaved(task.session.sizes(task.template), task.search.seed)
-    trials = Trials(task.session, task.search, order, folder, task.journal.with_suffix(".screened"))
-    study = task.open(screened(task, trials) if task.search.screens and not task.journal.exists() else ())
+    study = task.open()
+    study.poll_seconds = JOB_POLL_SECONDS if shift.in_job else POLL_SECONDS
+    trials = Trials(task.session, task.search, task.order, folder, study)
+    if not study.filled:
+        study.fill(screened(task, trials) if task.search.screens else ())
     longest = 0.0
     with progress(task, study) as bar:
         while True:
             shift.check(longest)
-            started = time.monotonic()
             with study.take() as trial:
                 if trial is None:
                     return study
+                started = time.monotonic()
                 try:
                     attempt(trial, task, study, trials, shift)
                 finally:
                     show(bar, study)
-            longest = max(longest, time.monotonic() - started)
+                longest = max(longest, time.monotonic() - started)
 
 
 def screened(task: Task, trials: Trials) -> list[dict[str, Any]]:
@@ -172,20 +193,23 @@ def screened(task: Task, trials: Trials) -> list[dict[str, Any]]:
             bar.update(len(points) - len(left) - bar.n)
             turned = left[len(left) * task.config.worker // max(task.config.workers, 1) :] + left
             if not any(trials.screen(points[number]) for number in turned):
-                time.sleep(POLL_SECONDS)
+                time.sleep(trials.study.poll_seconds)
         bar.update(len(points) - bar.n)
     return [rows[n] for n in promising([trials.first(point) or 0.0 for point in points], task.search.seed)]
 
 
 def attempt(trial: Any, task: Task, study: SharedStudy, trials: Trials, shift: Shift) -> None:
     """Evaluates one trial and tells the study how it ended; a failure is the trial's own. Raises Leave."""
-    facts = {"invocation": invocation(), "sweep": task.config.sweep.name, "trial": trial.number}
+    facts = {"invocation": invocation(), "sweep": task.config.sweep.name, "search": study.name, "trial": trial.number}
     point = task.template
     try:
         point = study.space.point(study.space.suggest(trial), task.template)
         with shift.running():
             fit(task.session, point)
             tried = trials.run(point, lambda: best_scores(study, trials), facts)
+        if math.isnan(tried.raced.value):
+            without = [name for name, values in tried.raced.scores.items() if np.isnan(values).all()]
+            raise InputError(f"no verdict on any prompt of {', '.join(without)}")
         known: dict[str, Any] = {"whole": tried.raced.whole, "prompts": tried.raced.prompts, "of": len(trials.order)}
         value, known = (
             tried.raced.value,
@@ -193,9 +217,10 @@ def attempt(trial: Any, task: Task, study: SharedStudy, trials: Trials, shift: S
         )
     except Exception as error:  # whatever it is, it is this trial's: recorded, and the search goes on
         tqdm.write(f"failed: trial {trial.number}: {point.label}: {error}")
-        if study.held:
-            write_record(trials.folder, task.session.failure(point, error, facts))
-        value, known = None, {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+        failure = task.session.failure(point, error, facts)
+        if study.held and find_done(trials.folder, failure["identity"]) is None:
+            write_record(trials.folder, failure)
+        value, known = None, {"error": failure["error"], "prompts": trials.prompts}
     if study.held:
         study.tell(trial, value, **known)
     else:

@@ -1,6 +1,7 @@
 """The shared study of a search: Optuna's journal file, which many jobs read and add to, and whose trial is whose.
 
-    shared = SharedStudy(folder / "name.journal", space, search, prompts=900, workers=4, invocation="...")
+    shared = SharedStudy(folder / "name.journal", space, search, (900, 45), workers=4, invocation="...")
+    shared.fill()                                 # what is known before any trial
     with shared.take() as taken: ...              # a trial that is ours alone, or why there is none
 
 One file per search; it only grows, every worker replays it. Its lock is a link beside it (`sweep.search.lock`): both
@@ -37,7 +38,7 @@ from della.statistics import generator
 from scripts.search_settings import Search
 from scripts.searching.space import SearchSpace
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.2  # a worker in a job waits longer: many jobs look at one file server
 CLAIMS = "claims"
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -90,11 +91,13 @@ def make_sampler(search: Search, space: SearchSpace, number: int, workers: int) 
 class SharedStudy:
     """A search's trials, as one worker sees them.
 
-    prompts: of a whole trial; rows: a grid's combinations in the order to try them, where it is not that of its seed.
+    sizes: prompts of a whole trial, and of the first part, which a grid's points are screened on.
+    screened: folder of what they did there.
 
-    A failed trial is one with the state FAIL and its error; an invocation that comes later tries its parameters again.
-    A trial that was stopped early is COMPLETE with its estimated value, so that samplers learn from it, and has
-    `whole` false: the best trial is always a whole one, for an estimate is below the best it was stopped by.
+    A failed trial is one with the state FAIL and its error; every other invocation tries its parameters once more, in a
+    trial of its own that names the first one (`root`): together they count as one. A trial that was stopped early is
+    COMPLETE with its estimated value, so that samplers learn from it, and has `whole` false: the best trial is always a
+    whole one, for an estimate is below the best it was stopped by.
     """
 
     def __init__(
@@ -102,34 +105,46 @@ class SharedStudy:
         path: Path,
         space: SearchSpace,
         search: Search,
-        prompts: int,
+        sizes: tuple[int, int],
         workers: int,
         invocation: str,
-        rows: Sequence[dict[str, Any]] = (),
     ):
-        self.space, self.search, self.prompts = space, search, prompts
+        self.space, self.search, (self.prompts, self.first) = space, search, sizes
         self.workers, self.invocation = workers, invocation
-        self.claims, self.name = path.parent / CLAIMS, path.stem
+        self.claims, self.name, self.screened = path.parent / CLAIMS, path.stem, path.with_suffix(".screened")
+        self.poll_seconds = POLL_SECONDS
         self._claim: Claim | None = None
         storage = open_storage(path, search.lock)
         with self._alone("open"):
             self.study = optuna.create_study(
                 storage=storage, study_name=self.name, direction="maximize", load_if_exists=True, sampler=_none()
             )
-            self._enqueue(rows)
 
-    def _enqueue(self, rows: Sequence[dict[str, Any]]) -> None:
-        """What is known beforehand: a grid's combinations, the point where cmaes starts; each once, whatever a killed
-        worker had put there already."""
+    @property
+    def _known(self) -> list[dict[str, Any]]:
+        """The parameters that are known before any trial: a grid's combinations, the point where cmaes starts."""
         if self.search.sampler == "grid":
             every = self.space.combinations
-            rows = rows or [every[number] for number in grid_order(self.search.seed, len(every))]
-            there = [t.system_attrs.get("fixed_params") for t in self.trials]
-            for row in rows:
-                if row not in there:
-                    self.study.enqueue_trial(row)
-        elif self.search.sampler == "cmaes" and not self.trials:
-            self.study.enqueue_trial(self.space.start)
+            return [every[number] for number in grid_order(self.search.seed, len(every))]
+        return [self.space.start] if self.search.sampler == "cmaes" else []
+
+    def _missing(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        there = [t.system_attrs.get("fixed_params") for t in self.trials]
+        return [row for row in rows if row not in there]
+
+    @property
+    def filled(self) -> bool:
+        """Whether the parameters that are known beforehand are all in line."""
+        return not self._missing(self._known)
+
+    def fill(self, rows: Sequence[dict[str, Any]] = ()) -> None:
+        """Puts them in line, each once, whatever a killed worker had put there; before any trial is taken.
+
+        rows: a grid's combinations in the order to try them; by default the random one of its seed.
+        """
+        with self._alone("open"):
+            for row in self._missing(rows or self._known):
+                self.study.enqueue_trial(row)
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
@@ -142,22 +157,34 @@ class SharedStudy:
         return len(self.space.combinations) if self.search.sampler == "grid" else self.search.trials
 
     @property
+    def ended(self) -> dict[int, optuna.trial.FrozenTrial]:
+        """By the number of its first trial how each set of parameters ended: its last trial, done or failed."""
+        return {_root(t): t for t in self.trials if t.state.is_finished()}
+
+    @property
     def finished(self) -> list[optuna.trial.FrozenTrial]:
-        """Those that count: done, or failed in this invocation."""
-        return [t for t in self.trials if t.state == TrialState.COMPLETE or self._failed_now(t)]
+        """Those that count: done, or failed in this invocation too."""
+        mine = {_root(t) for t in self.trials if t.state.is_finished() and self._tried(t)}
+        return [t for root, t in self.ended.items() if t.state == TrialState.COMPLETE or root in mine]
+
+    def _tried(self, trial: optuna.trial.FrozenTrial) -> bool:
+        """Whether this invocation ran a trial, or asked for it."""
+        return self.invocation in (trial.user_attrs.get("invocation"), trial.user_attrs.get("wanted_by"))
 
     @property
     def over_budget(self) -> bool:
         """Whether the prompts are used up; a point read from its record counts as asked in full."""
         if self.search.budget is None:
             return False
-        costs = [self.prompts if t.user_attrs.get("reused") else t.user_attrs.get("prompts", 0) for t in self.trials]
-        return sum(costs) >= self.search.budget * self.prompts
+        reused = sum(t.user_attrs.get("reused", False) for t in self.trials)
+        return self.spent + reused * self.prompts >= self.search.budget * self.prompts
 
     @property
     def spent(self) -> int:
-        """Prompts that the trials were asked."""
-        return sum(t.user_attrs.get("prompts", 0) for t in self.trials)
+        """Prompts asked: in trials, and in screening of points whose trial has not begun with them."""
+        asked = [t.user_attrs.get("prompts", 0) for t in self.trials if not t.user_attrs.get("reused")]
+        screened = len(list(self.screened.glob("*.json")))
+        return sum(asked) + self.first * max(0, screened - sum(prompts > 0 for prompts in asked))
 
     @property
     def best(self) -> optuna.trial.FrozenTrial | None:
@@ -165,8 +192,11 @@ class SharedStudy:
         whole = [t for t in self.trials if t.state == TrialState.COMPLETE and t.user_attrs["whole"]]
         return max(whole, key=lambda t: (t.value, -t.number), default=None)
 
-    def _failed_now(self, trial: optuna.trial.FrozenTrial) -> bool:
-        return trial.state == TrialState.FAIL and trial.user_attrs.get("invocation") == self.invocation
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do, for any invocation, but to try what failed again."""
+        running = any(t.state == TrialState.RUNNING for t in self.trials)
+        return not running and (self.over_budget or len(self.ended) >= self.wanted)
 
     @property
     def exhausted(self) -> bool:
@@ -183,13 +213,15 @@ class SharedStudy:
                     number, trial = self._next()
                     if trial:
                         self._claim = stack.enter_context(claim(self.claims, f"{self.name}-{number}"))
+                        with contextlib.suppress(Exception):  # it is the trial's own, and raised there again
+                            self.space.suggest(trial)
                 if trial and self._claim:
                     yield trial
                     return
             if not [t for t in self.trials if t.state == TrialState.RUNNING] and self.exhausted:
                 yield None
                 return
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.poll_seconds)
 
     @property
     def held(self) -> bool:
@@ -208,8 +240,8 @@ class SharedStudy:
             if left.state == TrialState.RUNNING and self._is_free(left.number):
                 self.study.sampler = make_sampler(self.search, self.space, left.number, self.workers)
                 return left.number, self._mine(self._resumed(left))
-        running = [t for t in self.trials if t.state == TrialState.RUNNING]
-        if self.exhausted or len(self.finished) + len(running) >= self.wanted:
+        begun = {_root(t) for t in self.finished} | {_root(t) for t in self.trials if t.state == TrialState.RUNNING}
+        if self.exhausted or len(begun) >= self.wanted:
             return -1, None
         self._retry()
         waiting = [t.number for t in self.trials if t.state == TrialState.WAITING]
@@ -236,12 +268,11 @@ class SharedStudy:
             return bool(mine)
 
     def _retry(self) -> None:
-        """Puts the parameters of trials that failed in earlier invocations before the sampler's next proposal."""
-        trials = self.trials
-        tried = {t.user_attrs.get("retries") for t in trials}
-        for old in trials:
-            if old.state == TrialState.FAIL and not self._failed_now(old) and old.number not in tried and old.params:
-                self.study.enqueue_trial(old.params, user_attrs={"retries": old.number})
+        """Puts the parameters of trials that failed in other invocations before the sampler's next proposal."""
+        tried = {_root(t) for t in self.trials if self._tried(t) or not t.state.is_finished()}
+        for root, last in self.ended.items():
+            if last.state == TrialState.FAIL and root not in tried and last.params:
+                self.study.enqueue_trial(last.params, user_attrs={"root": root, "wanted_by": self.invocation})
 
     @contextmanager
     def _alone(self, what: str) -> Iterator[None]:
@@ -251,7 +282,11 @@ class SharedStudy:
                 if mine:
                     yield
                     return
-            time.sleep(POLL_SECONDS / 4)
+            time.sleep(self.poll_seconds / 4)
+
+
+def _root(trial: optuna.trial.FrozenTrial) -> int:
+    return int(trial.user_attrs.get("root", trial.number))
 
 
 def _none() -> optuna.samplers.BaseSampler:

@@ -24,9 +24,8 @@ from della.search.stopping import RULES, Scores, mean
 from eval.benchmarks import Outcome
 from scripts.points import Point
 from scripts.search_settings import Search
+from scripts.searching.study import SharedStudy
 from scripts.session import Session
-
-POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,18 @@ def scores_in_order(record: Mapping[str, Any], order: Order) -> dict[str, np.nda
 class Trials:
     """Evaluates the points of one search with a session's engine, in the search's common order.
 
-    screened: folder of what points scored on the first part, before their trials began.
+    folder: of records; study: whose `screened` is a folder of what points did on the first part, before their trials.
     """
 
-    def __init__(self, session: Session, search: Search, order: Order, folder: Path, screened: Path):
-        self.session, self.search, self.order, self.folder, self.screened = session, search, order, folder, screened
-        self.parts = parts(order, search.looks)
+    def __init__(self, session: Session, search: Search, order: Order, folder: Path, study: SharedStudy):
+        self.session, self.search, self.order, self.folder, self.study = session, search, order, folder, study
+        self.screened, self.parts = study.screened, parts(order, search.looks)
+        self._asked: Asked | None = None
+
+    @property
+    def prompts(self) -> int:
+        """How many the trial that runs, or ran last, has been asked so far."""
+        return self._asked.prompts if self._asked else 0
 
     def scores(self, identity: str) -> Scores | None:
         """Those of a recorded point; None where it has no record (any more)."""
@@ -67,20 +72,24 @@ class Trials:
 
     def run(self, point: Point, best: Callable[[], Scores | None], facts: dict[str, Any]) -> Tried:
         """Evaluates a point; errors pass through. best: as `race` takes it."""
-        identity = self.session.identity(point)
+        identity, self._asked = self.session.identity(point), None
         while True:
             with claim(self.folder / "claims", identity) as mine:
-                if (known := self.scores(identity)) is not None:
-                    return Tried(Raced(known, True, 0, mean(known)), identity, reused=True)
+                if record := find_done(self.folder, identity):
+                    known, made = scores_in_order(record, self.order), record["provenance"]
+                    own = all(made.get(name) == facts[name] for name in ("search", "trial"))  # but could not be told
+                    prompts = len(self.order) if own else 0
+                    return Tried(Raced(known, True, prompts, mean(known)), identity, reused=not own)
                 if mine and (tried := self._run(point, identity, best, facts, mine)):
                     return tried
-            time.sleep(POLL_SECONDS)  # another worker is at this very point
+            time.sleep(self.study.poll_seconds)  # another worker is at this very point
 
     def _run(
         self, point: Point, identity: str, best: Callable[[], Scores | None], facts: dict[str, Any], mine: Claim
     ) -> Tried | None:
         """None where another worker took the point over while this one was suspended."""
         started, asked = time.time(), Asked(self.session, point, read_screened(self.screened, identity))
+        self._asked = asked
         raced = race(asked, self.parts, best, RULES[self.search.prune], self.search.risk)
         if not raced.whole:
             return Tried(raced, None, judges=self.session.accounted({}).get("judges"))
@@ -145,11 +154,13 @@ class Asked:
     def __init__(self, session: Session, point: Point, first: dict[str, Outcome] | None = None):
         self.session, self.point, self.first = session, point, first
         self.merge: dict[str, Any] = {}
+        self.prompts = 0
         self.found: dict[str, dict[int, tuple[Outcome, int]]] = {}
 
     def __call__(self, part: Part) -> dict[str, np.ndarray]:
         out = {}
         outcomes = self.first if not self.found and self.first else self._ask(part)
+        self.prompts += sum(map(len, part.values()))
         for name, outcome in outcomes.items():
             held = self.found.setdefault(name, {})
             held |= {document: (outcome, place) for place, document in enumerate(part[name])}

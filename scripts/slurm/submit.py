@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from della.errors import InputError
 from della.slurm import cluster, jobs_of
+from scripts.data import check_choosing
 from scripts.door import INVOCATION, RunsFailed
 from scripts.progress import look_up
 from scripts.schema import RunConfig
@@ -55,7 +56,12 @@ def submit(options: dict[str, Any], overrides: list[list[str]], config: DictConf
     run = run_config(config)
     if not any(override.startswith("workers=") for override in overrides[0]):
         raise InputError("hydra/launcher=slurm: write how many jobs, as workers=8 (make: WORKERS=8)")
-    look_up(run)
+    session = look_up(run)
+    check_choosing(run)
+    if run.sweep.arms:
+        from scripts.searching.run import tasks  # imports optuna
+
+        tasks(run, session)
     wait, folder = options.pop("wait"), Path(options["submitit_folder"]).absolute()
     job = _hand_over(options, [[o.removeprefix("++") for o in given] for given in overrides], folder)
     submission = Submission(
@@ -76,8 +82,11 @@ def submit(options: dict[str, Any], overrides: list[list[str]], config: DictConf
         if run.sweep.arms:
             from scripts.searching.progress import show_search  # imports optuna
 
-            if failed := show_search(run):
-                raise RunsFailed(f"{failed} trials, tried again by the next invocation")
+            failed, left = show_search(run)
+            if failed:
+                raise RunsFailed(f"{failed} trials or runs of winners, tried again by the next invocation")
+            if left:
+                raise RunsFailed(f"{left} searches or runs of winners are left and no job: see the jobs' logs")
         else:
             show(run)
 

@@ -80,7 +80,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(subprocess.SubprocessError, OSError):
+        with contextlib.suppress(subprocess.SubprocessError, OSError, AssertionError):  # the processes end anyway
             if self._processes[1:]:
                 self.clear()
         for process in reversed(self._processes):
@@ -108,6 +108,7 @@ class Cluster:
         self.wait(lambda: not self.jobs(), KILL_SECONDS + 15)
         if self._state() != "idle":
             self.ask("scontrol", "update", f"nodename={self.host}", "state=resume")
+            self.wait(self._is_idle, 30)
 
     def jobs(self) -> dict[str, str]:
         """Job, in an array ARRAY_TASK -> state, of those that are queued or run."""

@@ -44,14 +44,14 @@ def test_the_main_table_at_13_billion_parameters_needs_no_folder(call, tmp_path)
 
 
 def test_a_search_is_counted_at_most(call, tmp_path):
-    """2 merges x 60 trials, 300 prompts of two benchmarks each; each winner on all development prompts, 1,000 and
+    """2 merges x 60 trials, 300 prompts of each benchmark, 2 + 1; each winner on all development prompts, 1,000 and
     464, and on test with five mask seeds."""
-    sweep = ("sweep=search_della", "benchmarks=[gsm8k,mbpp]", "sweep.merges=[[math,code],[lm,math,code]]")
+    sweep = ("sweep=search_della", "benchmarks=[gsm8k,mbpp]", "sweep.merges=[[math,code],[math]]")
     facts, ended = planned(call, tmp_path, *WIZARD, *sweep, "gpu=a100_80gb", f"paths.work={tmp_path}")
     assert ended.code == 0
     choosing, final = facts["stages"]["choosing"], facts["stages"]["final"]
-    assert (choosing["runs"], choosing["prompts"]) == (2 * 60, 2 * 60 * 2 * 300)
-    assert (final["runs"], final["prompts"]) == (2 * 6, 2 * (1000 + 464 + 5 * (1319 + 500)))
+    assert (choosing["runs"], choosing["prompts"]) == (2 * 60, 60 * 3 * 300)
+    assert (final["runs"], final["prompts"]) == (2 * 6, 1464 + 5 * 1819 + 1000 + 5 * 1319)
     assert "a search's trials are counted whole" in ended.out
 
 

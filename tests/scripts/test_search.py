@@ -105,6 +105,31 @@ def test_killed_in_a_trial_and_started_again_a_search_ends_in_the_same_records(u
     assert ended.code == 0
     assert outcomes(work) == outcomes(undisturbed)
     assert trials(work) == trials(undisturbed)
+    whole = call("run", *TPE, f"paths.work={undisturbed}")
+    assert ended.out.splitlines()[:2] == whole.out.splitlines()[:2]  # the prompts asked, the best
+
+
+def test_a_point_without_a_verdict_is_a_failed_trial_and_keeps_its_record(call, work, monkeypatch):
+    """Not a score: AlpacaEval's judge says nothing of one of the two points."""
+    ask = Session.ask
+
+    def silent(session, point, only=None):
+        found = ask(session, point, only)
+        if point.options.lambda_ == 0.5 and "alpaca_eval" in found:
+            found["alpaca_eval"].metrics["win_rate"][:] = [None] * len(found["alpaca_eval"].ids)
+        return found
+
+    monkeypatch.setattr(Session, "ask", silent)
+    ended = call("run", *GRID, f"paths.work={work}")
+    assert ended.code == 1
+    assert (
+        "1 trials, tried again by the next invocation: InputError: no verdict on any prompt of alpaca_eval" in ended.err
+    )
+    kept = [r for r in load_records(work / "records") if r["config"]["method"]["lambda_"] == 0.5]
+    assert {r["status"] for r in kept} == {"done"}
+    reported = call("report", *GRID, f"paths.work={work}")
+    assert reported.code == 0, reported.err
+    assert "2: 1 whole, 0 stopped, 1 failed" in reported.out
 
 
 @pytest.mark.parametrize("folders", [["search"], ["records"], ["search", "records"]])
@@ -129,6 +154,19 @@ def test_a_worker_whose_trial_was_taken_over_while_it_was_suspended_tells_nothin
     assert ended.out.count("not told: trial 0") == ("search" in folders)
     assert outcomes(work) == outcomes(undisturbed)
     assert trials(work) == trials(undisturbed)
+
+
+def test_what_is_left_of_a_search_is_counted(undisturbed, work, tmp_path):
+    """(failed, left): a search not begun; one that is over; one trial more to go; a winner's run without a record."""
+    from scripts.searching.progress import show_search
+
+    assert show_search(composed("run", *TPE, f"paths.work={work}")) == (0, 1)
+    assert show_search(composed("run", *TPE, f"paths.work={undisturbed}")) == (0, 0)
+    assert show_search(composed("run", *TPE, "sweep.search.trials=5", f"paths.work={undisturbed}")) == (0, 1)
+    shutil.copytree(undisturbed, tmp_path / "short", symlinks=True)
+    (lost,) = [r["identity"] for r in finals(undisturbed) if r["config"]["split"] == "dev"]
+    (tmp_path / "short" / "records" / f"{lost}.json").unlink()
+    assert show_search(composed("run", *TPE, f"paths.work={tmp_path / 'short'}")) == (0, 1)
 
 
 def test_chosen_on_test_a_winner_is_not_run_on_the_development_prompts(call, work):

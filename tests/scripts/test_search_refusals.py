@@ -14,6 +14,7 @@ from tests.scripts.test_search import PICO, SMALL, TPE
         ("sweep.search.sampler=annealing", "sampler=annealing: write one of tpe, cmaes, random, grid"),
         ("sweep.merges=[[lm,math],[math,lm]]", "sweep.merges=[[lm,math],[lm,math]]: [lm,math] is there twice"),
         ("sweep.merges=[[lm,lm]]", "sweep.merges=[lm,lm]: lm is there twice"),
+        ("benchmarks=[gsm8k]", "benchmarks=[gsm8k] is without alpaca_eval; add it, or leave lm+math out"),
         ("sweep.seeds=[]", "a winner drops at random on test; write at least one mask seed"),
         ("sweep.search.seeds=[1,1]", "sweep.search.seeds=[1,1]: 1 is there twice"),
         ("sweep.search.space.fuse.values=[sum]", "space.lambda_; a further one goes into a file of configs/sweep"),
@@ -56,3 +57,13 @@ def test_a_report_before_the_search_says_what_to_run(call, work):
     ended = call("report", *TPE, f"paths.work={work}")
     assert ended.code == 2
     assert "no search has begun; run `make sweep EXPERTS=tiny_pico SWEEP=search_della` first" in ended.err
+
+
+def test_searches_that_differ_in_when_they_end_alone_are_refused(call, work):
+    """They would be one study, and its trials would stand in the tables under both names."""
+    same = ("sweep=search_compare", "sweep.searches.evolution_per_expert.budget=50")
+    one = "sweep.searches.evolution_per_expert_and_layer"
+    per = [f"{one}.space.{name}.per=expert" for name in ("drop_rate", "weight")]
+    ended = call("run", *PICO, *same, *per, f"paths.work={work}")
+    assert ended.code == 2
+    assert "sweep.searches.evolution_per_expert_and_layer: the same search as evolution_per_expert" in ended.err

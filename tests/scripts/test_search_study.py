@@ -16,7 +16,9 @@ SPACE = {"lambda_": Space(low=0.5, high=2.0), "drop_rate": Space(low=0.1, high=0
 def opened(path, invocation="one", **search) -> SharedStudy:
     settings = {"method": "dare", "space": SPACE, "trials": 6, **search}
     space = SearchSpace(Search(**settings), ("lm", "math"), 2)
-    return SharedStudy(path / "study.journal", space, space.search, 100, 1, invocation)
+    shared = SharedStudy(path / "study.journal", space, space.search, (100, 5), 1, invocation)
+    shared.fill()
+    return shared
 
 
 def step(shared: SharedStudy, value: float | None = None, **known) -> dict | None:
@@ -38,10 +40,18 @@ def run(shared: SharedStudy) -> list[dict]:
     return out
 
 
+def suggest_some(trial, count: int) -> None:
+    """The first parameters alone."""
+    for name, space in list(SPACE.items())[:count]:
+        trial.suggest_float(name, space.low, space.high)
+
+
 @pytest.mark.parametrize("written", [0, 1, 2])
 @pytest.mark.parametrize("done", [1, 5])
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random"])
-def test_a_search_that_stops_anywhere_goes_on_with_the_trials_it_would_have_had(sampler, done, written, tmp_path):
+def test_a_search_that_stops_anywhere_goes_on_with_the_trials_it_would_have_had(
+    sampler, done, written, tmp_path, monkeypatch
+):
     """Killed after some trials, in one of which no parameter, the first or both had been written."""
     for name in ("whole", "halves"):
         (tmp_path / name).mkdir()
@@ -50,9 +60,9 @@ def test_a_search_that_stops_anywhere_goes_on_with_the_trials_it_would_have_had(
     assert len(undisturbed) == 14
     first = opened(tmp_path / "halves", **search)
     got = [step(first) for _ in range(done)]
-    with first.take() as trial:  # left running, as by a worker that is gone
-        for name, space in list(SPACE.items())[:written]:
-            trial.suggest_float(name, space.low, space.high)
+    monkeypatch.setattr(first.space, "suggest", lambda trial: suggest_some(trial, written))
+    with first.take():  # left running, as by a worker that is gone
+        pass
     resumed = opened(tmp_path / "halves", invocation="two", **search)
     assert [t.state for t in resumed.trials][-1] == TrialState.RUNNING
     rest = run(resumed)
@@ -93,6 +103,77 @@ def test_a_failed_trial_counts_once_and_is_tried_again_by_the_next_invocation(tm
     again = opened(tmp_path, invocation="two", trials=3, sampler="random")
     assert run(again) == [failed]
     assert run(opened(tmp_path, invocation="three", trials=3, sampler="random")) == []
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_a_point_that_always_fails_is_tried_once_by_each_of_two_commands_that_share_a_search(sampler, tmp_path):
+    """Six points, the first of which fails: the other five are done whatever the order, and it is tried twice."""
+    values = {"lambda_": Space(values=[0.5, 1.0, 1.5]), "drop_rate": Space(values=[0.3, 0.7])}
+    search = {"sampler": sampler, "trials": 6, "space": values if sampler == "grid" else SPACE}
+    both = [opened(tmp_path, invocation=name, **search) for name in ("one", "two")]
+    bad: list[dict] = []
+
+    def one_more(shared: SharedStudy) -> bool:
+        with shared.take() as trial:
+            if trial is None:
+                return False
+            bad[:] = bad or [dict(trial.params)]
+            shared.tell(trial, None if trial.params == bad[0] else 1.0, whole=True, prompts=100)
+            return True
+
+    going = both
+    while going:
+        going = [shared for shared in going if one_more(shared)]
+    states = [t.state for t in both[0].trials]
+    assert states.count(TrialState.COMPLETE) == 5
+    assert states.count(TrialState.FAIL) == 2
+    assert all(shared.over and len(shared.finished) == 6 for shared in both)
+    assert run(opened(tmp_path, invocation="three", **search)) == bad
+    assert [t.state for t in both[0].ended.values()].count(TrialState.FAIL) == 0
+
+
+def test_the_order_of_a_screened_grid_outlives_a_worker_that_was_killed_while_it_wrote_it(tmp_path):
+    values = {"lambda_": Space(values=[0.5, 1.0, 1.5, 2.0])}
+    settings = {"method": "dare", "space": values, "sampler": "grid"}
+    space = SearchSpace(Search(**settings), ("lm", "math"), 2)
+    order = [{"lambda_": value} for value in (2.0, 0.5, 1.5, 1.0)]
+    first = SharedStudy(tmp_path / "study.journal", space, space.search, (100, 5), 1, "one")
+    first.fill(order[:2])  # and no more
+    second = SharedStudy(tmp_path / "study.journal", space, space.search, (100, 5), 1, "two")
+    assert not second.filled
+    second.fill(order)
+    assert second.filled
+    assert run(second) == order
+
+
+def test_parameters_are_drawn_while_no_other_worker_draws(tmp_path, monkeypatch):
+    """TPE and CMA-ES draw when the first parameter is asked for: inside of `take`, under its claim."""
+    shared = opened(tmp_path, sampler="tpe", startup=1)
+    suggest = shared.space.suggest
+
+    def watched(trial):
+        assert (tmp_path / "claims" / "study-take.claim").exists()
+        return suggest(trial)
+
+    step(shared)
+    monkeypatch.setattr(shared.space, "suggest", watched)
+    with shared.take() as trial:
+        assert trial.params.keys() == SPACE.keys()
+
+
+def test_prompts_of_screening_count_until_the_trials_of_their_points_count_them(tmp_path):
+    """Four points screened on 5 prompts each; one trial of 60 prompts, its first 5 among them; one that failed after
+    20; one read from a record, whose screening was asked all the same: 60 + 20 + 2 x 5."""
+    shared = opened(tmp_path)
+    shared.screened.mkdir()
+    for name in "abcd":
+        (shared.screened / f"{name}.json").write_text("{}")
+    assert shared.spent == 20
+    step(shared, prompts=60, whole=False)
+    with shared.take() as trial:
+        shared.tell(trial, None, error="no room", prompts=20)
+    step(shared, prompts=0, reused=True)
+    assert shared.spent == 60 + 20 + 2 * 5
 
 
 def test_the_best_trial_is_a_whole_one_and_of_equals_the_earliest(tmp_path):

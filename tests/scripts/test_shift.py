@@ -1,5 +1,6 @@
 """When a worker in a job stops: before its time limit, when Slurm says so, and never because of a run's own error."""
 
+import math
 import os
 import signal
 
@@ -54,9 +55,19 @@ def test_the_first_run_of_a_job_is_always_tried(job):
 
 
 def test_without_a_time_limit_every_run_fits(job):
-    shift = job(None)
+    shift = job(math.inf)
     finish_one(shift)
     shift.check(1e9)
+
+
+def test_a_limit_that_slurm_did_not_tell_at_first_is_asked_for_again(job, monkeypatch):
+    shift = job(None)
+    finish_one(shift)
+    monkeypatch.setattr(module, "time_left", lambda: 110.0)
+    shift.check(50)  # not at once
+    monkeypatch.setattr(module, "ASK_SECONDS", 0.0)
+    with pytest.raises(Leave):
+        shift.check(50)
 
 
 def test_a_limit_that_was_moved_is_noticed(job, monkeypatch):

@@ -90,6 +90,14 @@ def test_a_family_that_is_not_there_is_told_before_anything_is_submitted(call, s
     assert not (slurm.parent / "script").exists()
 
 
+def test_a_search_that_makes_no_sense_is_told_before_anything_is_submitted(call, work, slurm):
+    wrong = ("sweep=search_della", "sweep.search.options.drop_rate=0.5", "sweep.search.space.lambda_.low=-1")
+    ended = call("run", *PICO[:3], SLURM[-1], *wrong, "workers=2", f"paths.work={work}")
+    assert (ended.code, ended.out) == (2, "")
+    assert "sweep.search.space." in ended.err
+    assert not (slurm.parent / "script").exists()
+
+
 def test_a_misspelt_option_of_the_launcher_is_refused(call, work, slurm):
     ended = call("run", *SLURM, "workers=2", "hydra.launcher.partitoin=gpu", f"paths.work={work}")
     assert ended.code == 2

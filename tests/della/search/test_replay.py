@@ -16,6 +16,21 @@ def grid_of(rates: list[float], n: int = 200) -> list[dict[str, np.ndarray]]:
     return [{name: (values < rate).astype(float) for name, values in hard.items()} for rate in rates]
 
 
+@pytest.mark.parametrize("rule", ["mcnemar", "anytime"])
+def test_a_trial_that_leads_is_not_stopped_by_a_rule_that_pools_benchmarks(rule):
+    """Best: 300 of 600 and 0 of 40. The trial loses 24 prompts of the first half of the one (300 seen, so -0.08 there)
+    and wins 4 of 20 of the other (+0.2): 24 lost to 4 won, and 0.06 ahead in the mean of the two."""
+    best = {"a": np.array([1.0, 0.0] * 300), "b": np.zeros(40)}
+    trial = {"a": best["a"].copy(), "b": best["b"].copy()}
+    trial["a"][0:48:2] = 0.0
+    trial["b"][:4] = 1.0
+    halves = {"a": trial["a"][:300], "b": trial["b"][:20]}
+    assert RULES[rule](halves, best, 0.01)
+    cut = [{"a": range(300), "b": range(20)}, {"a": range(300, 600), "b": range(20, 40)}]
+    found = race(lambda part: {n: trial[n][list(at)] for n, at in part.items()}, cut, lambda: best, RULES[rule], 0.01)
+    assert found.whole
+
+
 def raced(trial, best, looks=10, rule="paired"):
     order = interleaved({name: values.size for name, values in trial.items()}, seed=0)
     asked = []

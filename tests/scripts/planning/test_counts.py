@@ -10,7 +10,7 @@ SIZES = {("gsm8k", "test"): 300}
 def test_searches_with_a_budget_are_counted_with_its_prompts():
     """A grid of 3 points asked all 300 prompts, and 50 trials that share the prompts of 5, 30 each. Chosen on test
     there are no development runs: 5 mask seeds of DARE, one run of task arithmetic."""
-    options = ("sweep.merges=[[lm,math]]", "benchmarks=[gsm8k]", "select=test", "sweep.test_limit=500")
+    options = ("sweep.merges=[[math]]", "benchmarks=[gsm8k]", "select=test", "sweep.test_limit=500")
     config = composed("run", "experts=wizard_13b", "sweep=search_compare", *options)
     config.sweep.searches = {
         "grid": Search("task_arithmetic", sampler="grid", space={"lambda_": Space(low=0.5, high=1.5, step=0.5)}),
@@ -32,3 +32,10 @@ def test_searches_that_differ_in_their_seed_alone_have_a_winner_each():
     trials, finals = planned(config, {})
     assert len(trials) == 3 * 4 * 60
     assert len(finals) == 3 * 4 * (1 + 5)
+
+
+def test_a_search_that_may_drop_nothing_is_counted_with_every_mask_seed():
+    space = "sweep.search.space"
+    given = (f"{space}.drop_rate.values=[0.5,0.0]", f"{space}.drop_rate.low=null", f"{space}.drop_rate.high=null")
+    config = composed("run", "experts=wizard_13b", "sweep=search_della", *given, f"{space}.epsilon_share.high=0.5")
+    assert len(planned(config, {})[1]) == 4 * (1 + 5)
