@@ -120,7 +120,9 @@ class Survey:
         self._done: dict[str, dict[str, Any]] = {}
 
     def look(self) -> Progress:
-        """How far it is now."""
+        """How far it is now. Claims are read last: reading many records takes longer than a short run."""
+        for identity in {**self.first, **(self.second or {})}:
+            self._record(identity)
         held = {name: holder for name, holder in holders(self.records / "claims").items() if not holder.stale}
         failed: dict[str, dict[str, Any]] = {}
         chooses = any(grid.choose for grid in self.config.sweep.grids.values())
@@ -150,9 +152,8 @@ class Survey:
     ) -> StageProgress:
         running, broken, done, seconds = [], [], 0, []
         for identity, point in points.items():
-            record = self._done.get(identity) or find_record(self.records, identity)
+            record = self._record(identity)
             if record and record["status"] == "done":
-                self._done[identity] = record
                 done += 1
                 seconds.append(record["provenance"].get("seconds") or 0.0)
             elif identity in held:
@@ -163,6 +164,12 @@ class Survey:
         pending = len(points) - done - len(running) - len(broken)
         median = statistics.median(seconds) if seconds else None
         return StageProgress(name, len(points), done, pending, running, broken, median)
+
+    def _record(self, identity: str) -> dict[str, Any] | None:
+        record = self._done.get(identity) or find_record(self.records, identity)
+        if record and record["status"] == "done":
+            self._done[identity] = record
+        return record
 
     def _named(self, points: Iterable[Point]) -> dict[str, Point]:
         return {self.session.identity(point): point for point in points}
@@ -185,7 +192,7 @@ class Survey:
 
 def final_runs(config: RunConfig) -> int:
     """How many runs the second stage will have: one point of each family, merge and method, with its mask seeds."""
-    families = len(config.sweep.family_seeds or [None])
+    families = len(family_seeds(config))
     count = 0
     for grid in (grid for grid in config.sweep.grids.values() if grid.choose):
         random = any(options.is_random for options in combinations(grid))
