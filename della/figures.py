@@ -126,13 +126,19 @@ def panels(
         handles: dict[str, Any] = {}
         for axes in grid.flat[:count]:
             handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        beside = (2 if max(map(len, handles), default=0) > 12 else 3) * columns  # long labels: fewer side by side
-        figure.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), beside)
-        )
-        figure.draw_without_rendering()
+        _legend(figure, handles, 3 * columns)
         figure.set_layout_engine("none")  # laid out once, for both formats
     return figure
+
+
+def _legend(figure: Figure, handles: Mapping[str, Any], most: int) -> None:
+    """A legend below, with as many entries side by side, `most` at most, as fit."""
+    for beside in range(min(most, max(len(handles), 1)), 0, -1):
+        legend = figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=beside)
+        figure.draw_without_rendering()
+        if beside == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
 
 
 def _methods_figure(found: Mapping[tuple, Curve], xlabel: str, split: str) -> Figure | None:

@@ -1,5 +1,6 @@
 """The committed results follow from the committed records, and the tiny family is as good as the README says."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from della.report import build_report
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "results" / "tiny"
+PLANS = sorted((ROOT / "results" / "plan").glob("*.json"))
 SWEEPS = sorted(path.stem for path in TINY.glob("*.jsonl"))
 OWN = {"lm": "alpaca_eval", "math": "gsm8k", "code": "mbpp"}
 
@@ -62,3 +64,15 @@ def test_a_family_of_another_seed_is_as_good(tmp_path):
         others = [row[benchmark] for merge, row in scores.items() if merge != (expert,)]
         assert scores[expert,][benchmark] >= 0.75
         assert scores[expert,][benchmark] - max(others) >= 0.35
+
+
+def test_what_the_readme_says_of_predicted_sweeps_is_what_was_predicted_and_measured():
+    readme = (ROOT / "README.md").read_text()
+    assert PLANS
+    for path in PLANS:
+        found = json.loads(path.read_text())
+        work, wall = found["rest"], found["wall"]
+        cells = [f"`{found['sweep']}`", found["calibrated_on"]["runs"], f"{work['runs']:,}"]
+        cells += [f"{work['measured'] / 60:.1f}", f"{work['predicted'] / work['measured']:.2f}"]
+        cells += [f"{wall['measured'] / 60:.1f}", f"{wall['predicted'] / wall['measured']:.2f}"]
+        assert f"| {' | '.join(map(str, cells))} |" in readme

@@ -1,4 +1,4 @@
-"""Wall-clock time of a sweep's runs on a number of workers: each takes the next run when it is free, stage by stage."""
+"""Wall-clock time of a sweep's runs on a number of workers: a free one takes a run, stage by stage."""
 
 import heapq
 from collections.abc import Sequence
@@ -17,7 +17,10 @@ class Clock:
 
 
 def schedule(stages: Sequence[Sequence[tuple[int, float]]], workers: int, start: float, switch: float) -> Clock:
-    """What `workers` take for runs given as (family, seconds), in this order.
+    """What `workers` take for runs given as (family, seconds), in the sweep's order.
+
+    Worker k of n takes the run that stands k/n into those that are left, as in scripts/sweep.py: so it seldom has to
+    open the engine for another family.
 
     start: seconds before a worker's first run; switch: before its first run of a further family. A stage begins when
     the one before is done. A worker without a run is never started.
@@ -27,8 +30,10 @@ def schedule(stages: Sequence[Sequence[tuple[int, float]]], workers: int, start:
     busy, starts, begin = 0.0, 0, 0.0
     for runs in stages:
         heapq.heapify(free)
-        for of, seconds in runs:
+        left = list(runs)
+        while left:
             at, worker = heapq.heappop(free)
+            of, seconds = left.pop(len(left) * worker // workers)
             opening = 0.0 if family.get(worker) == of else (switch if worker in family else start)
             starts += family.get(worker) != of
             family[worker] = of

@@ -1,6 +1,6 @@
 import pytest
 
-from della.figures import drop_rate_figure, lambda_figure, profiles
+from della.figures import drop_rate_figure, lambda_figure, panels, profiles
 from della.outcomes import read_runs
 from tests.della.synthetic import record
 
@@ -49,3 +49,19 @@ def test_axes_are_labelled_with_units_and_ticks_are_the_values_that_ran():
 
 def test_without_runs_there_is_no_figure():
     assert drop_rate_figure([], "dev") is None
+
+
+def test_a_legend_of_many_long_names_stays_inside_of_its_figure():
+    names = [f"MAGPRUNE in the way of {number}" for number in "abcdefghi"]
+
+    def draw(axes, index):
+        for name in names:
+            axes.plot([0, 1], [0, 1], label=name)
+
+    figure = panels(["one", "two"], "p", ["%", "%"], [0, 1], draw)
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y0 >= 0

@@ -23,6 +23,12 @@ def test_another_family_opens_the_engine_again():
     assert (clock.wall, clock.starts) == (28.0, 2)
 
 
+def test_workers_begin_at_different_places_so_that_each_has_a_family_of_its_own():
+    """Two workers, two families of three runs: each opens one engine, 5 + 3 x 10."""
+    clock = schedule([[(0, 10.0)] * 3 + [(1, 10.0)] * 3], 2, 5.0, 5.0)
+    assert (clock.wall, clock.starts) == (35.0, 2)
+
+
 def test_workers_beyond_the_runs_are_never_started():
     clock = schedule([[(0, 10.0)] * 2], 8, 5.0, 5.0)
     assert (clock.wall, clock.busy, clock.starts) == (15.0, 30.0, 2)
