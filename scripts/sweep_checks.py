@@ -9,7 +9,6 @@ from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from della.errors import InputError
-from della.files import canonical
 from della.idle import idle_options
 from della.methods import METHODS, make_method
 from della.options import Options
@@ -60,16 +59,17 @@ def _check_searches(config: Any) -> None:
 
 def _tell_apart(arms: Mapping[str, Search]) -> None:
     """Raises InputError for searches that differ in when they end alone: they would be one study."""
-    seen: dict[str, str] = {}
+    seen: list[tuple[dict[str, Any], str]] = []
     for name, arm in arms.items():
         for seed in arm.seeds or [arm.seed]:
-            settings = canonical(replace(arm, seed=seed, seeds=[]).lasting)
-            if settings in seen:
-                raise InputError(
-                    f"sweep.searches.{name}: the same search as {seen[settings]}, of which trials and budget say only "
-                    "when it ends; write another seed"
-                )
-            seen[settings] = name
+            settings = replace(arm, seed=seed, seeds=[]).lasting
+            for other, known in seen:
+                if settings == other:
+                    raise InputError(
+                        f"sweep.searches.{name}: the same search as {known}, for trials and budget only say when one "
+                        "ends; write another seed"
+                    )
+            seen.append((settings, name))
 
 
 def _once(where: str, values: Sequence[Any]) -> None:

@@ -44,9 +44,10 @@ def winner(log: Log) -> Mapping[str, Any] | None:
 
 def history(log: Log) -> list[tuple[int, float]]:
     """(prompts asked so far, best whole trial so far) after each trial that improved on it, in the order of numbers."""
-    asked, best, out = 0, float("-inf"), []
+    first = log["first"] if log.get("screened") else 0  # of a grid all points are asked these before any trial
+    asked, best, out = first * log.get("screened", 0), float("-inf"), []
     for trial in sorted(log["trials"], key=lambda trial: trial["number"]):
-        asked += trial["prompts"]
+        asked += trial["prompts"] - (first if trial["prompts"] else 0)
         if trial["whole"] and trial["value"] > best:
             best = trial["value"]
             out.append((asked, best))

@@ -16,7 +16,7 @@ class Clock:
     idle: float
 
 
-def schedule(stages: Sequence[Sequence[tuple[int, float]]], workers: int, start: float, switch: float) -> Clock:
+def schedule(stages: Sequence[Sequence[tuple[int | None, float]]], workers: int, start: float, switch: float) -> Clock:
     """What `workers` take for runs given as (family, seconds), in the sweep's order.
 
     Worker k of n takes the run that stands k/n into those that are left, as in scripts/sweep.py: so it seldom has to
@@ -26,7 +26,7 @@ def schedule(stages: Sequence[Sequence[tuple[int, float]]], workers: int, start:
     the one before is done. A worker without a run is never started.
     """
     free = [(0.0, number) for number in range(workers)]
-    family: dict[int, int] = {}
+    family: dict[int, int | None] = {}
     busy, starts, begin = 0.0, 0, 0.0
     for runs in stages:
         heapq.heapify(free)
@@ -34,8 +34,9 @@ def schedule(stages: Sequence[Sequence[tuple[int, float]]], workers: int, start:
         while left:
             at, worker = heapq.heappop(free)
             of, seconds = left.pop(len(left) * worker // workers)
-            opening = 0.0 if family.get(worker) == of else (switch if worker in family else start)
-            starts += family.get(worker) != of
+            same = worker in family and family[worker] == of
+            opening = 0.0 if same else (switch if worker in family else start)
+            starts += not same
             family[worker] = of
             busy += opening + seconds
             heapq.heappush(free, (max(at, begin) + opening + seconds, worker))

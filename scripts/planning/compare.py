@@ -131,7 +131,7 @@ def clock_of(runs: Sequence[Record], pace: Pace) -> float:
     for record in runs:
         parts = pace.parts(record["config"]["method"]["name"], len(record["config"]["merge"]), size_of(record))
         timed.append((record["config"]["family_seed"], sum(parts.values())))
-    timed.sort(key=lambda run: run[0])  # a sweep's runs are in the order of their families
+    timed.sort(key=lambda run: run[0] or 0)  # a sweep's runs are in the order of their families
     return schedule([timed], len({process_of(record) for record in runs}), pace.start, pace.switch).wall
 
 

@@ -56,6 +56,13 @@ def planned(config: RunConfig, sizes: Sizes) -> tuple[list[Run], list[Run]]:
     )
 
 
+def rounds(config: RunConfig, stages: tuple[list[Run], list[Run]]) -> list[list[Run]]:
+    """What workers go through together, one after the other: the two stages, and of the first each search by itself."""
+    if not config.sweep.arms:
+        return [*stages]
+    return [*(list(search) for _, search in itertools.groupby(stages[0], key=id)), stages[1]]
+
+
 def chosen(config: RunConfig) -> list[Point]:
     """As many points as can be chosen: of each block's combinations one, a random one where there is one; of a search
     one that is a winner's in all but its options."""
@@ -92,7 +99,7 @@ def _any_trial(config: RunConfig, family_seed: int, search: Search, merge: tuple
 
 
 def _trials(config: RunConfig, point: Point, search: Search, sizes: Sizes) -> list[Run]:
-    """All trials of a search, each on all prompts, or on its part of what the budget leaves."""
+    """All trials of a search, one run so often: on all prompts, or on its part of what the budget leaves."""
     whole = _run(config, point, "choosing", sizes)
     grid = search.sampler == "grid"
     count = len(_space(search, point.merge).combinations) if grid else search.trials

@@ -50,7 +50,7 @@ def plan_sweep(config: SweepPlanConfig) -> dict[str, Any]:
     found = [*dict.fromkeys(texts.problems), *problems.too_long(config, shape, read)]
     if isinstance(model, Stated) and shape is not None:
         found += problems.too_small(config, shape, model)
-    time = time_of(config, model, stages) if model else None
+    time = time_of(config, model, counts.rounds(config, stages)) if model else None
     said = problems.warnings(config, shape, texts, free(config), sum(needed.values()))
     return {
         "sweep": config.sweep.name,

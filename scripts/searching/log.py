@@ -31,7 +31,7 @@ def log_of(task: Task, study: SharedStudy) -> dict[str, Any]:
             "prompts": t.user_attrs.get("prompts", 0),
             "whole": t.state == TrialState.COMPLETE and t.user_attrs["whole"],
             "reused": t.user_attrs.get("reused", False),
-            "error": t.user_attrs.get("error"),
+            "error": t.user_attrs.get("error") if t.state == TrialState.FAIL else None,
         }
         for t in study.ended.values()
     ]
@@ -48,6 +48,8 @@ def log_of(task: Task, study: SharedStudy) -> dict[str, Any]:
         "wanted": study.wanted,
         "winner": won(task, study),
         "trials": sorted(trials, key=lambda trial: trial["number"]),
+        "screened": study.screenings,
+        "first": study.first,
         "beside": study.spent - sum(trial["prompts"] for trial in trials),
         "importance": importance(study),
     }

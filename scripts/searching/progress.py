@@ -20,7 +20,7 @@ def show_search(config: RunConfig) -> tuple[int, int]:
     found = [task for task in every if task.journal.exists()]
     studies = [task.open() for task in found]
     states = [trial.state for study in studies for trial in study.trials]
-    failed = sum(trial.state == TrialState.FAIL for study in studies for trial in study.ended.values())
+    failed = sum(len(study.failed) for study in studies)
     print(
         f"sweep {config.sweep.name}, experts {config.experts.family}: {len(found)} of {len(every)} searches begun; "
         f"{states.count(TrialState.COMPLETE)} trials done, {states.count(TrialState.RUNNING)} running or left behind, "

@@ -158,8 +158,10 @@ def run_search(config: RunConfig) -> None:
         summarise(list(stage.finished.values()), folder, config)
         failed = [t for study in studies for t in study.finished if t.state == TrialState.FAIL]
         if failed:
-            reasons = sorted({t.user_attrs["error"] for t in failed})[:3]
-            raise RunsFailed(f"{len(failed)} trials, tried again by the next invocation: {'; '.join(reasons)}")
+            reasons = "; ".join(sorted({t.user_attrs["error"] for t in failed})[:3])
+            again = any(study.failed for study in studies)
+            what = "tried again by the next invocation" if again else "not tried again, the budget is used up"
+            raise RunsFailed(f"{len(failed)} trials, {what}: {reasons}")
 
 
 def search(task: Task, folder: Path, shift: Shift) -> SharedStudy:
@@ -168,7 +170,7 @@ def search(task: Task, folder: Path, shift: Shift) -> SharedStudy:
     study.poll_seconds = JOB_POLL_SECONDS if shift.in_job else POLL_SECONDS
     trials = Trials(task.session, task.search, task.order, folder, study)
     if not study.filled:
-        study.fill(screened(task, trials) if task.search.screens else ())
+        study.fill(screened(task, trials, shift) if task.search.screens else ())
     longest = 0.0
     with progress(task, study) as bar:
         while True:
@@ -184,7 +186,7 @@ def search(task: Task, folder: Path, shift: Shift) -> SharedStudy:
                 longest = max(longest, time.monotonic() - started)
 
 
-def screened(task: Task, trials: Trials) -> list[dict[str, Any]]:
+def screened(task: Task, trials: Trials, shift: Shift) -> list[dict[str, Any]]:
     """A grid's combinations, the most promising first: every point is asked the first part, by whichever worker."""
     rows = task.space.combinations
     points = [task.space.point(row, task.template) for row in rows]
@@ -192,7 +194,7 @@ def screened(task: Task, trials: Trials) -> list[dict[str, Any]]:
         while left := [n for n in grid_order(task.search.seed, len(rows)) if trials.first(points[n]) is None]:
             bar.update(len(points) - len(left) - bar.n)
             turned = left[len(left) * task.config.worker // max(task.config.workers, 1) :] + left
-            if not any(trials.screen(points[number]) for number in turned):
+            if not any(trials.screen(points[number], shift) for number in turned):
                 time.sleep(trials.study.poll_seconds)
         bar.update(len(points) - bar.n)
     return [rows[n] for n in promising([trials.first(point) or 0.0 for point in points], task.search.seed)]
@@ -201,7 +203,7 @@ def screened(task: Task, trials: Trials) -> list[dict[str, Any]]:
 def attempt(trial: Any, task: Task, study: SharedStudy, trials: Trials, shift: Shift) -> None:
     """Evaluates one trial and tells the study how it ended; a failure is the trial's own. Raises Leave."""
     facts = {"invocation": invocation(), "sweep": task.config.sweep.name, "search": study.name, "trial": trial.number}
-    point = task.template
+    point, trials.asking = task.template, None
     try:
         point = study.space.point(study.space.suggest(trial), task.template)
         with shift.running():
@@ -209,7 +211,9 @@ def attempt(trial: Any, task: Task, study: SharedStudy, trials: Trials, shift: S
             tried = trials.run(point, lambda: best_scores(study, trials), facts)
         if math.isnan(tried.raced.value):
             without = [name for name, values in tried.raced.scores.items() if np.isnan(values).all()]
-            raise InputError(f"no verdict on any prompt of {', '.join(without)}")
+            raise InputError(
+                f"no verdict on any prompt of {', '.join(without)}; delete record {tried.record} to ask again"
+            )
         known: dict[str, Any] = {"whole": tried.raced.whole, "prompts": tried.raced.prompts, "of": len(trials.order)}
         value, known = (
             tried.raced.value,
@@ -267,7 +271,7 @@ def say(found: list[Task], studies: list[SharedStudy]) -> None:
     for task, study in zip(found, studies, strict=True):
         done = [t for t in study.trials if t.state == TrialState.COMPLETE]
         stopped = sum(not t.user_attrs["whole"] for t in done)
-        full = sum(t.user_attrs["of"] for t in done)
+        full = sum(t.user_attrs["of"] for t in done if not t.user_attrs["reused"])
         share = f" ({100 * study.spent / full:.0f} % of {full})" if full else ""
         print(f"{task.label}: {len(done)} trials, {stopped} stopped early, {study.spent} prompts{share}")
         if study.best is not None:

@@ -53,6 +53,17 @@ class SearchSpace:
             self._check(name, space)
         self.parameters = [p for name, space in search.space.items() for p in self._expand(name, space)]
         self._check_bounds()
+        self._check_budget()
+
+    def _check_budget(self) -> None:
+        """Screening must leave something of the budget."""
+        search = self.search
+        if search.screens and search.budget is not None and len(self.combinations) / search.looks >= search.budget:
+            needed = len(self.combinations) / search.looks
+            raise InputError(
+                f"sweep.search.budget={search.budget:g}: asking {len(self.combinations)} points the first part costs "
+                f"as much as {needed:g} whole trials; write a larger budget, or screen=false"
+            )
 
     def _check_share(self) -> None:
         """One window: by its width or by its share, searched or the same for all trials."""

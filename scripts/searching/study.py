@@ -4,10 +4,7 @@
     shared.fill()                                 # what is known before any trial
     with shared.take() as taken: ...              # a trial that is ours alone, or why there is none
 
-One file per search; it only grows, every worker replays it. Its lock is a link beside it (`sweep.search.lock`): both
-kinds are atomic on NFS, `symlink` also before version 3; neither needs fcntl, which many NFS servers do not honour. A
-lock left by a killed worker is broken after 30 s. The path is absolute: a relative link would point nowhere, and a
-stale one would then never be found old.
+One file per search (scripts/searching/journal.py); it only grows, every worker replays it.
 
 A trial that runs is claimed (della/claim.py). Optuna's journal knows no heartbeat: a running trial whose claim is free
 belongs to a worker that is gone, and is taken up again with the parameters that it had. Trials are proposed one at a
@@ -19,7 +16,6 @@ CMA-ES keeps its state in the journal as Optuna writes it, a pickle: open no jou
 """
 
 import contextlib
-import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,43 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
 from della.claim import Claim, claim
 from della.search.replay import grid_order
 from della.statistics import generator
 from scripts.search_settings import Search
+from scripts.searching.journal import open_storage
 from scripts.searching.space import SearchSpace
 
 POLL_SECONDS = 0.2  # a worker in a job waits longer: many jobs look at one file server
 CLAIMS = "claims"
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-def open_storage(path: Path, lock: str) -> JournalStorage:
-    """The journal file as a storage; what a power cut left of a line at its end is taken away first."""
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    held = JournalFileSymlinkLock(str(path)) if lock == "symlink" else JournalFileOpenLock(str(path))
-    held.acquire()
-    try:
-        _mend(path)
-    finally:
-        held.release()
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=held))
-
-
-def _mend(path: Path) -> None:
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 1))
-        if size and file.read(1) != b"\n":
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def make_sampler(search: Search, space: SearchSpace, number: int, workers: int) -> optuna.samplers.BaseSampler:
@@ -159,13 +130,21 @@ class SharedStudy:
     @property
     def ended(self) -> dict[int, optuna.trial.FrozenTrial]:
         """By the number of its first trial how each set of parameters ended: its last trial, done or failed."""
-        return {_root(t): t for t in self.trials if t.state.is_finished()}
+        return _ended(self.trials)
 
     @property
     def finished(self) -> list[optuna.trial.FrozenTrial]:
         """Those that count: done, or failed in this invocation too."""
-        mine = {_root(t) for t in self.trials if t.state.is_finished() and self._tried(t)}
-        return [t for root, t in self.ended.items() if t.state == TrialState.COMPLETE or root in mine]
+        return self._finished(self.trials)
+
+    def _finished(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
+        mine = {_root(t) for t in trials if t.state.is_finished() and self._tried(t)}
+        return [t for root, t in _ended(trials).items() if t.state == TrialState.COMPLETE or root in mine]
+
+    @property
+    def failed(self) -> list[optuna.trial.FrozenTrial]:
+        """Failed ones that the next invocation tries again: none where the budget is used up."""
+        return [] if self.over_budget else [t for t in self.ended.values() if t.state == TrialState.FAIL]
 
     def _tried(self, trial: optuna.trial.FrozenTrial) -> bool:
         """Whether this invocation ran a trial, or asked for it."""
@@ -183,8 +162,12 @@ class SharedStudy:
     def spent(self) -> int:
         """Prompts asked: in trials, and in screening of points whose trial has not begun with them."""
         asked = [t.user_attrs.get("prompts", 0) for t in self.trials if not t.user_attrs.get("reused")]
-        screened = len(list(self.screened.glob("*.json")))
-        return sum(asked) + self.first * max(0, screened - sum(prompts > 0 for prompts in asked))
+        return sum(asked) + self.first * max(0, self.screenings - sum(prompts > 0 for prompts in asked))
+
+    @property
+    def screenings(self) -> int:
+        """How many points have been asked the first part before any trial."""
+        return len(list(self.screened.glob("*.json")))
 
     @property
     def best(self) -> optuna.trial.FrozenTrial | None:
@@ -236,12 +219,13 @@ class SharedStudy:
 
     def _next(self) -> tuple[int, optuna.Trial | None]:
         """A trial whose worker is gone, else a new one, else none. Called by one worker at a time."""
-        for left in self.trials:
+        trials = self.trials  # one look: a trial may end at any moment
+        for left in trials:
             if left.state == TrialState.RUNNING and self._is_free(left.number):
                 self.study.sampler = make_sampler(self.search, self.space, left.number, self.workers)
                 return left.number, self._mine(self._resumed(left))
-        begun = {_root(t) for t in self.finished} | {_root(t) for t in self.trials if t.state == TrialState.RUNNING}
-        if self.exhausted or len(begun) >= self.wanted:
+        begun = {_root(t) for t in self._finished(trials)} | {_root(t) for t in trials if t.state == TrialState.RUNNING}
+        if self.over_budget or len(begun) >= self.wanted:
             return -1, None
         self._retry()
         waiting = [t.number for t in self.trials if t.state == TrialState.WAITING]
@@ -283,6 +267,10 @@ class SharedStudy:
                     yield
                     return
             time.sleep(self.poll_seconds / 4)
+
+
+def _ended(trials: Sequence[optuna.trial.FrozenTrial]) -> dict[int, optuna.trial.FrozenTrial]:
+    return {_root(t): t for t in trials if t.state.is_finished()}
 
 
 def _root(trial: optuna.trial.FrozenTrial) -> int:

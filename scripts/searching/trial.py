@@ -5,7 +5,6 @@ asked all prompts becomes a record, the same as if it had been evaluated at once
 the study alone.
 """
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from scripts.points import Point
 from scripts.search_settings import Search
 from scripts.searching.study import SharedStudy
 from scripts.session import Session
+from scripts.shift import Shift
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,13 @@ class Trials:
     def __init__(self, session: Session, search: Search, order: Order, folder: Path, study: SharedStudy):
         self.session, self.search, self.order, self.folder, self.study = session, search, order, folder, study
         self.screened, self.parts = study.screened, parts(order, search.looks)
-        self._asked: Asked | None = None
+        self.asking: Asked | None = None
+        self._not_screened: set[str] = set()  # points that failed at it: their trials come last, and say why
 
     @property
     def prompts(self) -> int:
-        """How many the trial that runs, or ran last, has been asked so far."""
-        return self._asked.prompts if self._asked else 0
+        """How many the trial that runs has been asked so far."""
+        return self.asking.prompts if self.asking else 0
 
     def scores(self, identity: str) -> Scores | None:
         """Those of a recorded point; None where it has no record (any more)."""
@@ -72,7 +73,7 @@ class Trials:
 
     def run(self, point: Point, best: Callable[[], Scores | None], facts: dict[str, Any]) -> Tried:
         """Evaluates a point; errors pass through. best: as `race` takes it."""
-        identity, self._asked = self.session.identity(point), None
+        identity = self.session.identity(point)
         while True:
             with claim(self.folder / "claims", identity) as mine:
                 if record := find_done(self.folder, identity):
@@ -89,7 +90,7 @@ class Trials:
     ) -> Tried | None:
         """None where another worker took the point over while this one was suspended."""
         started, asked = time.time(), Asked(self.session, point, read_screened(self.screened, identity))
-        self._asked = asked
+        self.asking = asked
         raced = race(asked, self.parts, best, RULES[self.search.prune], self.search.risk)
         if not raced.whole:
             return Tried(raced, None, judges=self.session.accounted({}).get("judges"))
@@ -108,31 +109,35 @@ class Trials:
             return mean({name: known[name][: len(documents)] for name, documents in seen.items()})
         found = read_screened(self.screened, identity)
         if found is None:
-            return None
-        return mean(self._main(found)) if found else float("-inf")
+            return float("-inf") if identity in self._not_screened else None
+        return mean(self._main(found))
 
     def _main(self, outcomes: dict[str, Outcome]) -> Scores:
         specs = self.session.config.benchmarks
         return {name: main_metric(outcome, specs[name].metric) for name, outcome in outcomes.items()}
 
-    def screen(self, point: Point) -> bool:
+    def screen(self, point: Point, shift: Shift) -> bool:
         """Asks a point the first part and keeps what came back; False where another worker is at it."""
         identity = self.session.identity(point)
         with claim(self.screened / "claims", identity) as mine:
             if not mine:
                 return False
-            if self.first(point) is None:
-                outcomes: dict[str, Outcome] = {}
-                with contextlib.suppress(Exception):  # its trial comes last, and says what is wrong
+            if self.first(point) is not None:
+                return True
+            try:
+                with shift.running():
                     self.session.swap_in(point)
                     outcomes = self.session.ask(point, self.parts[0])
-                text = {name: asdict(outcome) for name, outcome in outcomes.items()}
-                write_atomically(self.screened / f"{identity}.json", canonical(text).encode())
+            except Exception:
+                self._not_screened.add(identity)
+                return True
+            text = {name: asdict(outcome) for name, outcome in outcomes.items()}
+            write_atomically(self.screened / f"{identity}.json", canonical(text).encode())
             return True
 
 
 def read_screened(folder: Path, identity: str) -> dict[str, Outcome] | None:
-    """What a point did on the first part: {} if it failed, None if it was not asked."""
+    """What a point did on the first part; None if it was not asked, or failed."""
     try:
         text = json.loads((folder / f"{identity}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,6 +1,7 @@
 """What is asked of Slurm, with commands that play Slurm's part; the real one answers in tests/scripts/test_slurm.py."""
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -93,7 +94,13 @@ def test_an_answer_counts_for_a_while(squeue):
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
-    [("10:05", 605), ("1:00:00", 3600), ("2-03:04:05", 2 * 86400 + 3 * 3600 + 4 * 60 + 5), ("UNLIMITED", None)],
+    [
+        ("10:05", 605),
+        ("1:00:00", 3600),
+        ("2-03:04:05", 2 * 86400 + 3 * 3600 + 4 * 60 + 5),
+        ("UNLIMITED", math.inf),
+        ("INVALID", None),
+    ],
 )
 def test_the_time_left_is_read_in_all_of_slurms_spellings(squeue, monkeypatch, said, seconds):
     squeue(f"{said}   ")

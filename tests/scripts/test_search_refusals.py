@@ -19,6 +19,7 @@ from tests.scripts.test_search import PICO, SMALL, TPE
         ("sweep.search.seeds=[1,1]", "sweep.search.seeds=[1,1]: 1 is there twice"),
         ("sweep.search.space.fuse.values=[sum]", "space.lambda_; a further one goes into a file of configs/sweep"),
         ("sweep.search.space.lambda_.hihg=2", "sweep.search.space.lambda_.hihg: no such option"),
+        ("sweep.search.space.lambda_.high=inf", "lambda_ is inf; write a finite number"),
         ("sweep.search.space.drop_rate.low=2", "low=2.0 and high=0.95; write a low below high"),
     ],
 )
@@ -67,3 +68,10 @@ def test_searches_that_differ_in_when_they_end_alone_are_refused(call, work):
     ended = call("run", *PICO, *same, *per, f"paths.work={work}")
     assert ended.code == 2
     assert "sweep.searches.evolution_per_expert_and_layer: the same search as evolution_per_expert" in ended.err
+
+
+def test_a_budget_that_screening_uses_up_is_refused(call, work):
+    """25 points, a twentieth of the prompts each: 1.25 whole trials."""
+    ended = call("run", *PICO, "sweep=search_grid", "sweep.search.budget=1.25", f"paths.work={work}")
+    assert ended.code == 2
+    assert "asking 25 points the first part costs as much as 1.25 whole trials" in ended.err

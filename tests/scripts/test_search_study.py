@@ -7,8 +7,9 @@ import pytest
 from optuna.trial import TrialState
 
 from scripts.search_settings import Search, Space
+from scripts.searching.journal import open_storage
 from scripts.searching.space import SearchSpace
-from scripts.searching.study import SharedStudy, open_storage
+from scripts.searching.study import SharedStudy
 
 SPACE = {"lambda_": Space(low=0.5, high=2.0), "drop_rate": Space(low=0.1, high=0.9)}
 
@@ -144,6 +145,29 @@ def test_the_order_of_a_screened_grid_outlives_a_worker_that_was_killed_while_it
     second.fill(order)
     assert second.filled
     assert run(second) == order
+
+
+def test_a_trial_that_ends_while_another_worker_looks_is_counted(tmp_path, monkeypatch):
+    """Two of two trials run; one ends just after the third worker has looked at them: there is no third trial."""
+    one, other, third = (opened(tmp_path, trials=2) for _ in range(3))
+    looked = []
+    monkeypatch.setattr(third, "_finished", lambda trials: looked.append(one.tell(first, 1.0, whole=True)) or [])
+    with one.take() as first, other.take() as second:
+        assert third._next() == (-1, None)
+        assert looked
+        other.tell(second, 1.0, whole=True)
+    assert len(one.trials) == 2
+
+
+def test_a_failure_is_not_tried_again_when_the_budget_is_used_up(tmp_path):
+    shared = opened(tmp_path, budget=2)
+    with shared.take() as trial:
+        shared.tell(trial, None, error="no room", prompts=100)
+    assert [t.user_attrs["error"] for t in shared.failed] == ["no room"]
+    step(shared)
+    assert shared.over_budget
+    assert shared.failed == []
+    assert run(opened(tmp_path, invocation="two", budget=2)) == []
 
 
 def test_parameters_are_drawn_while_no_other_worker_draws(tmp_path, monkeypatch):

@@ -109,6 +109,15 @@ def test_importances_stand_in_a_table_where_there_are_any():
     assert table.rows == [["drop_rate", "0.20", "-"], ["lambda_", "0.80", "-"], ["weight.lm", "-", "1.00"]]
 
 
+def test_a_screened_grids_history_begins_after_its_screening():
+    """25 points asked 45 each, then a whole trial of 900, 45 of which it had: 1,125 + 855; the next asks 855 more."""
+    screened = log(
+        trial(0, 0.3, 900, whole=True), trial(1, 0.4, 900, whole=True), screened=25, first=45, beside=23 * 45
+    )
+    assert history(screened) == [(1980, 0.3), (2835, 0.4)]
+    assert spent(screened) == 2835
+
+
 def test_the_figure_has_a_line_for_each_search_that_has_a_whole_trial():
     assert history_figure([log(trial(0, 0.3, 20))]) is None
     (axes,) = history_figure([log(*TRIALS), log(*TRIALS, arm="grid")]).axes

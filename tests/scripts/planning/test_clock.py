@@ -29,6 +29,10 @@ def test_workers_begin_at_different_places_so_that_each_has_a_family_of_its_own(
     assert (clock.wall, clock.starts) == (35.0, 2)
 
 
+def test_a_family_without_a_training_seed_is_one_too():
+    assert schedule([[(None, 10.0)] * 2], 1, 5.0, 3.0).wall == 25.0
+
+
 def test_workers_beyond_the_runs_are_never_started():
     clock = schedule([[(0, 10.0)] * 2], 8, 5.0, 5.0)
     assert (clock.wall, clock.busy, clock.starts) == (15.0, 30.0, 2)

@@ -1,6 +1,6 @@
 """What a sweep is counted as; the main table's numbers are in tests/scripts/test_plan_sweep.py."""
 
-from scripts.planning.counts import planned, splits
+from scripts.planning.counts import planned, rounds, splits
 from scripts.search_settings import Search, Space
 from tests.scripts.test_configs import composed
 
@@ -39,3 +39,10 @@ def test_a_search_that_may_drop_nothing_is_counted_with_every_mask_seed():
     given = (f"{space}.drop_rate.values=[0.5,0.0]", f"{space}.drop_rate.low=null", f"{space}.drop_rate.high=null")
     config = composed("run", "experts=wizard_13b", "sweep=search_della", *given, f"{space}.epsilon_share.high=0.5")
     assert len(planned(config, {})[1]) == 4 * (1 + 5)
+
+
+def test_workers_go_through_one_search_after_the_other():
+    config = composed("run", "experts=wizard_13b", "sweep=search_della")
+    trials, finals = planned(config, {})
+    assert [len(runs) for runs in rounds(config, (trials, finals))] == [60] * 4 + [4 * 6]
+    assert {run.point.merge for run in rounds(config, (trials, finals))[0]} == {("lm", "math")}
