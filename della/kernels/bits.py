@@ -11,6 +11,22 @@ from numba.extending import intrinsic
 
 FLAGS = {"nogil": True, "cache": True, "error_model": "numpy"}
 
+
+def named(name):
+    """Decorates a closure that is to be compiled: its name tells it from its sisters.
+
+    numba calls compiled closures of one function alike but for a number, which it counts anew in each process. Code
+    that another process kept could be joined with a sister of the same number that was compiled here, and run it.
+    """
+
+    def rename(function):
+        function.__name__ = name
+        function.__qualname__ = name
+        return function
+
+    return rename
+
+
 FLOAT32, BFLOAT16, FLOAT16, FLOAT64, DELTA, ABSENT = range(6)
 CODES = {"float32": FLOAT32, "bfloat16": BFLOAT16, "float16": FLOAT16, "float64": FLOAT64}
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from della.kernels.bits import FLAGS
+from della.kernels.bits import FLAGS, named
 from della.kernels.prune import KEEP_ALL
 
 CHUNK = 2048  # elements
@@ -15,7 +15,7 @@ _NOTHING = np.float32(0)
 def _elected_at_once(experts, mean):
     """The sum, or mean, of the elected deltas of so many experts: a constant, so that nothing but it is stored."""
 
-    @njit(**FLAGS)
+    @named(f"_{'mean' if mean else 'sum'}_of_{experts}")
     def elected(n, weights, deltas, out):
         for i in range(n):
             total = _NOTHING
@@ -32,7 +32,7 @@ def _elected_at_once(experts, mean):
                 acc = acc / (divisor if divisor != _NOTHING else _ONE)
             out[i] = acc
 
-    return elected
+    return njit(**FLAGS)(elected)
 
 
 _mean_of_2, _mean_of_3, _mean_of_4 = (_elected_at_once(experts, True) for experts in (2, 3, 4))

@@ -12,7 +12,7 @@ of 16-bit weights have many) make each count depend on the one before; and one p
 import numpy as np
 from numba import njit
 
-from della.kernels.bits import FLAGS
+from della.kernels.bits import FLAGS, named
 
 DIGIT = 2048  # 11 bits
 SMALL = 4096  # rows up to here are sorted by digits of 10 bits
@@ -63,7 +63,7 @@ def _two_passes(bits):
     digit = 1 << bits
     mask, high, middle = np.uint32(digit - 1), np.uint32(32 - bits), np.uint32(32 - 2 * bits)
 
-    @njit(**FLAGS)
+    @named(f"_two_passes_of_{bits}")
     def two_passes(scores, first, second, n, order, pairs, counters):
         low_a, low_b = counters[0:digit], counters[digit : 2 * digit]
         high_a, high_b = counters[2 * digit : 3 * digit], counters[3 * digit : 4 * digit]
@@ -96,7 +96,7 @@ def _two_passes(bits):
             out_a[p] = s & np.uint32(0xFFFF)
             out_b[q] = t & np.uint32(0xFFFF)
 
-    return two_passes
+    return njit(**FLAGS)(two_passes)
 
 
 _short_passes, _long_passes = _two_passes(10), _two_passes(11)
