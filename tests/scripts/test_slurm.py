@@ -223,7 +223,7 @@ def test_jobs_share_a_search_and_what_a_killed_one_held_is_taken_up_by_its_next_
     looked = command(cluster, "status", *PICO, *search)
     assert looked.returncode == 0, logs(work)
     assert "12 trials done, 0 running or left behind, 0 failed" in looked.stdout
-    assert "runs of the winners so far: 3 done, 0 without a record" in looked.stdout
+    assert "runs of the winners so far: 3 done, 0 failed, 0 without a record" in looked.stdout
     assert f"the worker of job {job}_" in logs(work)
     assert {record["status"] for record in load_records(work / "records")} == {"done"}
 
