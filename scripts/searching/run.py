@@ -96,8 +96,8 @@ class Task:
 
     def open(self) -> SharedStudy:
         """The shared study."""
-        first = sum(map(len, parts(self.order, self.search.looks)[0].values()))
-        sizes = (len(self.order), first)
+        order = self.order
+        sizes = len(order), sum(map(len, parts(order, self.search.looks)[0].values()))
         return SharedStudy(self.journal, self.space, self.search, sizes, self.config.workers, invocation())
 
 
@@ -214,11 +214,9 @@ def attempt(trial: Any, task: Task, study: SharedStudy, trials: Trials, shift: S
             raise InputError(
                 f"no verdict on any prompt of {', '.join(without)}; delete record {tried.record} to ask again"
             )
+        value: float | None = tried.raced.value
         known: dict[str, Any] = {"whole": tried.raced.whole, "prompts": tried.raced.prompts, "of": len(trials.order)}
-        value, known = (
-            tried.raced.value,
-            {**known, "record": tried.record, "reused": tried.reused, "judges": tried.judges},
-        )
+        known |= {"record": tried.record, "reused": tried.reused, "judges": tried.judges}
     except Exception as error:  # whatever it is, it is this trial's: recorded, and the search goes on
         tqdm.write(f"failed: trial {trial.number}: {point.label}: {error}")
         failure = task.session.failure(point, error, facts)
